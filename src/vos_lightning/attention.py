@@ -1,0 +1,47 @@
+"""The non-local block: every position of a feature map attends to every other.
+
+Shapes: N images, C channels, h w feature cells.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_lightning.errors import InputError
+
+AFFINITIES = ("embedded_gaussian", "gaussian", "dot")
+
+
+class NonLocalBlock(nn.Module):
+    """x + BN(W(softmax(theta(x)^T phi(x)) g(x))), the identity at initialisation (Wang et al. 2018, eq. 6).
+
+    The 1x1 convolutions have no bias: that of phi cancels in the softmax, those of g and W in the BatchNorm.
+
+    Args:
+        channels: C; theta, phi and g map to C / 2.
+        affinity: `embedded_gaussian` as above, `gaussian` softmax(x^T x), or `dot` theta^T phi / (h w).
+    """
+
+    def __init__(self, channels: int, affinity: str = "embedded_gaussian") -> None:
+        super().__init__()
+        if affinity not in AFFINITIES:
+            raise InputError(f"model.affinity={affinity}: unknown; choose one of {', '.join(AFFINITIES)}.")
+        inner = channels // 2
+        self.affinity = affinity
+        if affinity != "gaussian":
+            self.theta = nn.Conv2d(channels, inner, 1, bias=False)
+            self.phi = nn.Conv2d(channels, inner, 1, bias=False)
+        self.g = nn.Conv2d(channels, inner, 1, bias=False)
+        self.out = nn.Conv2d(inner, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x (N, C, h, w) to the same shape."""
+        query = (x if self.affinity == "gaussian" else self.theta(x)).flatten(2).mT  # (N, hw, C')
+        key = (x if self.affinity == "gaussian" else self.phi(x)).flatten(2).mT
+        value = self.g(x).flatten(2).mT
+        if self.affinity == "dot":
+            attended = query @ (key.mT @ value) / key.shape[1]
+        else:
+            attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return x + self.norm(self.out(attended.mT.unflatten(2, x.shape[2:])))

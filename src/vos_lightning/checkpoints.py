@@ -1,0 +1,85 @@
+"""Weights from files: strict loading with errors that name the key, and the official RVOS checkpoints."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vos_lightning.errors import InputError
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Reads a torch file onto the CPU. Raises InputError if it is missing or cannot be read."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a readable checkpoint ({reason}).") from error
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Loads a state dict whose keys and shapes must all fit.
+
+    Raises:
+        InputError: names the file, the first missing, unexpected or wrongly shaped key, and how many differ.
+    """
+    expected = module.state_dict()
+    faults = [f"{key} is missing" for key in expected.keys() - state.keys()]
+    faults += [f"{key} is unexpected" for key in state.keys() - expected.keys()]
+    faults += [
+        f"{key} has shape {tuple(state[key].shape)}, the model {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if state[key].shape != expected[key].shape
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{source}: a checkpoint of another model, {min(faults)}{more}.")
+    module.load_state_dict(state)
+
+
+def read_model_weights(path: Path) -> dict[str, Tensor]:
+    """Reads a model's weights: a checkpoint written by `vos-train`, or a folder with the official RVOS files.
+
+    Args:
+        path: a .ckpt file, or a folder that holds encoder.pt and decoder.pt.
+
+    Returns:
+        A state dict of `models.rvos.RVOS`.
+    """
+    if path.is_dir():
+        return _official_rvos(path)
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if state is None:
+        raise InputError(f"{path}: holds no `state_dict`; give a checkpoint that vos-train wrote.")
+    return {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+
+
+def _official_rvos(folder: Path) -> dict[str, Tensor]:
+    """Renames the keys of imatge-upc/rvos checkpoints; an optional `module.` prefix is dropped."""
+    state = {}
+    for file, rename in (("encoder.pt", _encoder_key), ("decoder.pt", _decoder_key)):
+        for key, value in read_checkpoint(folder / file).items():
+            name = rename(key.removeprefix("module."))
+            if name is not None:
+                state[name] = value
+    return state
+
+
+def _encoder_key(key: str) -> str | None:
+    head, _, rest = key.partition(".")
+    if head == "base":
+        return None if rest.startswith("fc.") else f"encoder.backbone.body.{rest}"
+    if head[:2] in ("sk", "bn"):  # sk5 and bn5 belong to res5
+        return f"encoder.skips.res{head[2:]}.{'conv' if head[:2] == 'sk' else 'norm'}.{rest}"
+    return f"encoder.{key}"
+
+
+def _decoder_key(key: str) -> str | None:
+    if "fc_stop" in key:
+        return None
+    return "decoder." + key.replace("clstm_list.", "cells.").replace(".Gates.", ".gates.")

@@ -1,0 +1,226 @@
+"""RVOS (Ventura et al. 2019) and STESA-GRU (Valderrama and Rueda), which is RVOS with other parts.
+
+Shapes: B batch, T frames, O object slots, C channels, H W pixels of the network's input, h w feature cells.
+Levels run from coarse to fine: res5 at 1/32, res4, res3, res2 at 1/4 of the input.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_lightning.attention import NonLocalBlock
+from vos_lightning.backbones import LEVELS, Backbone, FrameBatchNorm2d, batch_norms, set_batch_norm
+from vos_lightning.errors import InputError
+from vos_lightning.recurrence import CELLS
+
+COARSE_TO_FINE = LEVELS[::-1]
+
+Features = tuple[Tensor, ...]  # one (B, C, h, w) a level, coarse to fine
+State = tuple[Tensor, ...]  # one (B, O, C, h, w) a level: the hidden states of the frame before
+
+
+class Step(NamedTuple):
+    """What one frame gives: logits (B, O, H, W), the next state, auxiliary logits (B, O, h, w) or None."""
+
+    logits: Tensor
+    state: State | None
+    auxiliary: Tensor | None
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, corners aligned, as every up-sampling of the official code."""
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+class Skip(nn.Module):
+    """3x3 convolution and BatchNorm between a backbone stage and the decoder."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C_in, h, w) to (N, C_out, h, w)."""
+        return self.norm(self.conv(x))
+
+
+class Encoder(nn.Module):
+    """Backbone, non-local block and skip convolutions: frames to a feature pyramid."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        widths: dict[str, int],
+        nonlocal_position: str,
+        affinity: str,
+        feeds_next_stage: bool,
+        bn: str,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.skips = nn.ModuleDict({n: Skip(backbone.channels[n], widths[n]) for n in COARSE_TO_FINE})
+        self.position, self.feeds_next_stage = nonlocal_position, feeds_next_stage
+        if nonlocal_position != "none":
+            self.nonlocal_block = NonLocalBlock(backbone.channels[nonlocal_position], affinity)
+        set_batch_norm(self, bn)
+
+    def forward(self, images: Tensor, frames: int) -> Features:
+        """Encodes images (T * B, 3, H, W), frame-major, where T is `frames`."""
+        for norm in batch_norms(self):
+            if isinstance(norm, FrameBatchNorm2d):
+                norm.frames = frames
+        x, pyramid = images, []
+        for level, name in enumerate(LEVELS):
+            x = self.backbone.stage(level, x)
+            skipped = self.nonlocal_block(x) if name == self.position else x
+            if self.feeds_next_stage:
+                x = skipped
+            pyramid.append(self.skips[name](skipped))
+        return tuple(pyramid[::-1])
+
+
+class Decoder(nn.Module):
+    """Four recurrent levels and the mask head (Ventura et al. 2019, section 3.2)."""
+
+    def __init__(self, cell: str, skips: Sequence[int], hidden: Sequence[int], mask: int, **options) -> None:
+        super().__init__()
+        below = (0, *hidden[:-1])
+        self.cells = nn.ModuleList(
+            CELLS[cell](below=b, skip=s, mask=mask, hidden=h, **options)
+            for b, s, h in zip(below, skips, hidden, strict=True)
+        )
+        self.conv_out = nn.Conv2d(hidden[-1], 1, 3, padding=1)
+
+    def forward(
+        self, slots: int, skips: Features, masks: Features | None, state: State | None, spatial: bool
+    ) -> State:
+        """Hidden states (B, O, C, h, w) of every level for one frame; arguments as `RVOS.step`."""
+        hidden: list[Tensor] = []
+        for level, cell in enumerate(self.cells):
+            skip = skips[level]
+            below = None
+            if hidden:
+                below = resize(hidden[-1].flatten(0, 1), skip.shape[2:]).unflatten(0, (-1, slots))
+            mask = None if masks is None else masks[level].unsqueeze(2)
+            temporal = None if state is None else state[level]
+            hidden.append(cell(slots, skip, below, mask, temporal, spatial))
+        return tuple(hidden)
+
+    def head(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits (B, O, H, W) from the finest level's hidden states (B, O, C, h, w)."""
+        x = hidden.flatten(0, 1)
+        x = self.conv_out(resize(x, [2 * n for n in x.shape[2:]]))
+        return resize(x, size).unflatten(0, hidden.shape[:2]).squeeze(2)
+
+
+class RVOS(nn.Module):
+    """A recurrent decoder over objects and frames on a feature pyramid.
+
+    Args:
+        backbone: name of a `Backbone`.
+        weights: the backbone's weights, see `Backbone`.
+        hidden: channels of the coarsest level; the finer ones have a half, a quarter and an eighth.
+        cell: `lstm` (RVOS) or `gru` (STESA-GRU).
+        reset_gates, gru_form: of `ConvGRU`; they mean nothing to `lstm`.
+        recurrence: `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no state
+            passes between objects, from the second frame on).
+        mask_input: True for the one-shot decoder, which reads the previous masks; False for the zero-shot.
+        nonlocal_position: `none`, `res3`, `res4` or `res5`: the stage whose skip gets a non-local block.
+        affinity: of `NonLocalBlock`.
+        feeds_next_stage: whether the block's output also feeds the next stage, not its skip alone.
+        auxiliary: whether a 1x1 head predicts masks at the block's scale (STESA-GRU, section 4.2).
+        bn: batch statistics, see `set_batch_norm`.
+
+    Raises:
+        InputError: a field with an unknown value or fields that do not go together.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet101",
+        weights: str = "imagenet",
+        hidden: int = 128,
+        cell: str = "lstm",
+        reset_gates: int = 1,
+        gru_form: str = "released",
+        recurrence: str = "spatio_temporal",
+        mask_input: bool = True,
+        nonlocal_position: str = "none",
+        affinity: str = "embedded_gaussian",
+        feeds_next_stage: bool = False,
+        auxiliary: bool = False,
+        bn: str = "clip",
+    ) -> None:
+        super().__init__()
+        _one_of("cell", cell, CELLS)
+        _one_of("recurrence", recurrence, ("spatio_temporal", "spatial", "temporal"))
+        _one_of("nonlocal_position", nonlocal_position, ("none", "res3", "res4", "res5"))
+        if auxiliary and nonlocal_position == "none":
+            raise InputError("model.auxiliary=true: needs a non-local block; set model.nonlocal_position.")
+        widths = dict(zip(COARSE_TO_FINE, (hidden, hidden, hidden // 2, hidden // 4), strict=True))
+        states = (hidden, hidden // 2, hidden // 4, hidden // 8)
+        self.recurrence, self.mask_input = recurrence, mask_input
+        self.encoder = Encoder(
+            Backbone(backbone, weights), widths, nonlocal_position, affinity, feeds_next_stage, bn
+        )
+        gru = {"reset_gates": reset_gates, "form": gru_form} if cell == "gru" else {}
+        self.decoder = Decoder(cell, tuple(widths.values()), states, int(mask_input), **gru)
+        if auxiliary:
+            self.auxiliary_level = COARSE_TO_FINE.index(nonlocal_position)
+            self.auxiliary_head = nn.Conv2d(states[self.auxiliary_level], 1, 1)
+        self.auxiliary = auxiliary
+
+    def encode(self, frames: Tensor) -> list[Features]:
+        """Features of a whole clip at once: frames (B, T, 3, H, W), normalised, to T pyramids."""
+        length = frames.shape[1]
+        pyramid = self.encoder(frames.transpose(0, 1).flatten(0, 1), length)
+        return list(zip(*(level.chunk(length) for level in pyramid), strict=True))
+
+    def step(
+        self,
+        features: Features,
+        slots: int,
+        size: Sequence[int],
+        previous: Tensor | None,
+        state: State | None,
+    ) -> Step:
+        """One frame: the masks of `slots` objects from its features and what came before.
+
+        Args:
+            features: one element of what `encode` returns.
+            slots: O.
+            size: (H, W).
+            previous: previous masks (B, O, H, W) in 0..1; None without `mask_input`.
+            state: of the frame before; None at the first frame.
+        """
+        masks = _mask_pyramid(previous) if previous is not None else None
+        spatial = self.recurrence != "temporal" or state is None
+        hidden = self.decoder(slots, features, masks, state, spatial)
+        auxiliary = None
+        if self.auxiliary:
+            chosen = hidden[self.auxiliary_level]
+            head = self.auxiliary_head(chosen.flatten(0, 1))
+            auxiliary = head.unflatten(0, chosen.shape[:2]).squeeze(2)
+        return Step(
+            self.decoder.head(hidden[-1], size),
+            None if self.recurrence == "spatial" else hidden,
+            auxiliary,
+        )
+
+
+def _mask_pyramid(masks: Tensor) -> Features:
+    """Previous masks (B, O, H, W) at 1/32, 1/16, 1/8 and 1/4, by repeated 2x2 max pooling."""
+    pyramid, x = [], F.max_pool2d(masks, 2, ceil_mode=True)
+    for _ in LEVELS:
+        x = F.max_pool2d(x, 2, ceil_mode=True)
+        pyramid.append(x)
+    return tuple(pyramid[::-1])
+
+
+def _one_of(field: str, value: str, choices) -> None:
+    if value not in choices:
+        raise InputError(f"model.{field}={value}: unknown; choose one of {', '.join(choices)}.")

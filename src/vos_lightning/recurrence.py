@@ -1,0 +1,181 @@
+"""Convolutional cells with two recurrences: object to object inside a frame, and frame to frame.
+
+Shapes: B batch, O object slots, C hidden channels, h w feature cells. The spatial state is that of the slot
+before in the same frame, the temporal state that of the same slot in the frame before; a missing state is
+zero.
+
+A gate reads the concatenation [below | skip | mask | spatial | temporal]. Its convolution is a sum of
+convolutions over those parts, so what all slots share (skip) is computed once, what does not depend on the
+slot before (below, mask, temporal) in one batch over slots, and only the spatial part slot by slot.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_lightning.errors import InputError
+
+
+class SplitConv2d(nn.Conv2d):
+    """A 3x3 convolution over named parts of a concatenation, applied to any of them; the rest counts as zero.
+
+    Args:
+        parts: name -> channels, in order of concatenation; parts of no channels may not be given.
+        out_channels: channels of the result.
+    """
+
+    def __init__(self, parts: dict[str, int], out_channels: int) -> None:
+        super().__init__(sum(parts.values()), out_channels, 3, padding=1)
+        self.slices, start = {}, 0
+        for name, width in parts.items():
+            self.slices[name] = slice(start, start + width)
+            start += width
+
+    def part(self, *, bias: bool = False, **inputs: Tensor | None) -> Tensor:
+        """Convolves the inputs that are not None, (N, C_part, h, w) each; `bias` belongs to one call in the sum."""
+        given = {name: x for name, x in inputs.items() if x is not None}
+        weights = [self.weight[:, self.slices[name]] for name in given]
+        tensors = list(given.values())
+        weight, x = (
+            (weights[0], tensors[0]) if len(given) == 1 else (torch.cat(weights, 1), torch.cat(tensors, 1))
+        )
+        return F.conv2d(x, weight, self.bias if bias else None, padding=1)
+
+    def over_slots(self, skip: Tensor, **inputs: Tensor | None) -> Tensor:
+        """The convolution without its spatial part, for all slots: (B, O, out, h, w).
+
+        Args:
+            skip: (B, C, h, w), shared by the slots.
+            inputs: (B, O, C_part, h, w) or None.
+        """
+        given = {name: x for name, x in inputs.items() if x is not None}
+        shared = self.part(bias=True, skip=skip).unsqueeze(1)
+        if not given:
+            return shared
+        batch = skip.shape[0]
+        own = self.part(**{name: x.flatten(0, 1) for name, x in given.items()})
+        return shared + own.unflatten(0, (batch, -1))
+
+
+def _scan(
+    update: Callable[..., tuple[Tensor, ...]], slots: int, spatial: bool, *terms: Tensor | None
+) -> Tensor:
+    """Runs `update(state or None, *terms of the slot)` over slots; returns its first outputs, (B, O, C, h, w).
+
+    Without the spatial recurrence all slots are one batch.
+    """
+    batch = next(t for t in terms if t is not None).shape[0]
+    terms = tuple(t if t is None else t.expand(-1, slots, -1, -1, -1) for t in terms)
+    if not spatial:
+        hidden = update(None, *(t if t is None else t.flatten(0, 1) for t in terms))[0]
+        return hidden.unflatten(0, (batch, slots))
+    state, outputs = None, []
+    for slot in range(slots):
+        state = update(state, *(t if t is None else t[:, slot] for t in terms))
+        outputs.append(state[0])
+    return torch.stack(outputs, 1)
+
+
+class ConvLSTM(nn.Module):
+    """RVOS's ConvLSTM (Ventura et al. 2019, section 3.2): no peepholes.
+
+    Gates in the order input, forget, output, cell. The cell state passes from object to object only; over
+    time only the hidden state does.
+    """
+
+    def __init__(self, below: int, skip: int, mask: int, hidden: int) -> None:
+        super().__init__()
+        parts = {"below": below, "skip": skip, "mask": mask, "spatial": hidden, "temporal": hidden}
+        self.gates = SplitConv2d(parts, 4 * hidden)
+
+    def forward(
+        self,
+        slots: int,
+        skip: Tensor,
+        below: Tensor | None,
+        mask: Tensor | None,
+        temporal: Tensor | None,
+        spatial: bool = True,
+    ) -> Tensor:
+        """Hidden states of one frame, (B, O, C, h, w).
+
+        Args:
+            slots: O.
+            skip: (B, C_skip, h, w).
+            below: hidden state of the level below at this size, (B, O, C_below, h, w); None at level 0.
+            mask: previous masks at this size, (B, O, 1, h, w), or None.
+            temporal: hidden states of the frame before, (B, O, C, h, w), or None.
+            spatial: whether a slot reads the state of the slot before.
+        """
+        gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
+        return _scan(self._update, slots, spatial, gates)
+
+    def _update(self, state: tuple[Tensor, Tensor] | None, gates: Tensor) -> tuple[Tensor, Tensor]:
+        if state is not None:
+            gates = gates + self.gates.part(spatial=state[0])
+        i, f, o, g = gates.chunk(4, dim=1)
+        cell = torch.sigmoid(i) * torch.tanh(g)
+        if state is not None:
+            cell = cell + torch.sigmoid(f) * state[1]
+        return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+class ConvGRU(nn.Module):
+    """STESA-GRU's cell (Valderrama and Rueda, section 4.1), eqs. 4 to 9.
+
+    Args:
+        below, skip, mask, hidden: channels of the inputs and of the state.
+        reset_gates: 1 gate on the sum of both states (eq. 7), or 2, one for each (Table 3).
+        form: `released`, where the current memory is linear and a further 3x3 convolution acts on the reset
+            state, or `printed`, eqs. 6 and 7 to the letter: a sigmoid and no such convolution.
+    """
+
+    def __init__(
+        self, below: int, skip: int, mask: int, hidden: int, reset_gates: int = 1, form: str = "released"
+    ) -> None:
+        super().__init__()
+        if reset_gates not in (1, 2):
+            raise InputError(f"model.reset_gates={reset_gates}: must be 1 or 2.")
+        if form not in ("released", "printed"):
+            raise InputError(f"model.gru_form={form}: must be released or printed.")
+        inputs = {"below": below, "skip": skip, "mask": mask}
+        self.reset_gates, self.form = reset_gates, form
+        self.gates = SplitConv2d(inputs | {"spatial": hidden, "temporal": hidden}, (1 + reset_gates) * hidden)
+        self.current = SplitConv2d(inputs, hidden)
+        if form == "released":
+            self.reset_hidden = nn.Conv2d(hidden, hidden, 3, padding=1)
+
+    def forward(
+        self,
+        slots: int,
+        skip: Tensor,
+        below: Tensor | None,
+        mask: Tensor | None,
+        temporal: Tensor | None,
+        spatial: bool = True,
+    ) -> Tensor:
+        """Hidden states of one frame, (B, O, C, h, w); arguments as `ConvLSTM.forward`."""
+        gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
+        current = self.current.over_slots(skip, below=below, mask=mask)
+        return _scan(self._update, slots, spatial, gates, current, temporal)
+
+    def _update(
+        self, state: tuple[Tensor] | None, gates: Tensor, current: Tensor, temporal: Tensor | None
+    ) -> tuple[Tensor]:
+        if state is not None:
+            gates = gates + self.gates.part(spatial=state[0])
+        update, *resets = torch.sigmoid(gates).chunk(1 + self.reset_gates, dim=1)
+        spatial = torch.zeros_like(current) if state is None else state[0]
+        temporal = torch.zeros_like(current) if temporal is None else temporal
+        reset_temporal, reset_spatial = resets if self.reset_gates == 2 else (resets[0], resets[0])
+        reset = reset_temporal * temporal + reset_spatial * spatial
+        if self.form == "released":
+            candidate = torch.tanh(current + self.reset_hidden(reset))
+        else:
+            candidate = torch.tanh(torch.sigmoid(current) + reset)
+        return (update * spatial + (1 - update) * candidate,)
+
+
+CELLS = {"lstm": ConvLSTM, "gru": ConvGRU}
