@@ -1,0 +1,204 @@
+"""Training clips: non-overlapping windows of a video, resized, augmented and batched.
+
+Shapes: B batch, T frames of a clip, O object slots, H W pixels of the network's input.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from vos_lightning.data.davis import Sequence
+from vos_lightning.data.images import VOID
+from vos_lightning.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Clip(NamedTuple):
+    """A clip, or a batch of them with a leading B.
+
+    frames: (T, 3, H, W) float32, normalised by ImageNet's mean and deviation.
+    labels: (T, H, W) uint8 object ids; 0 is background, void has become background.
+    counts: (T, O) float32, 1 where slot o (object o + 1) counts in the loss of frame t.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    counts: Tensor
+
+    def masks(self, slots: int) -> Tensor:
+        """The labels as one mask a slot: (..., T, slots, H, W) float32."""
+        ids = torch.arange(1, slots + 1, device=self.labels.device, dtype=self.labels.dtype)
+        return (self.labels.unsqueeze(-3) == ids.view(-1, 1, 1)).float()
+
+    def slots_in_use(self) -> int:
+        """The highest slot that counts anywhere, plus one; at least 1."""
+        used = self.counts.flatten(0, -2).amax(0).nonzero()
+        return int(used.max()) + 1 if len(used) else 1
+
+
+def to_network(frame: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Resizes a frame (h, w, 3) uint8 bilinearly to `size` (H, W) and normalises it: (3, H, W) float32."""
+    if frame.shape[:2] != size:
+        frame = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
+    x = torch.from_numpy(np.array(frame)).permute(2, 0, 1).float() / 255
+    return (x - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes ids (h, w) uint8 to `size` (H, W) by nearest neighbour."""
+    if labels.shape == size:
+        return labels
+    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+class Augmentation(NamedTuple):
+    """Ranges of the affine augmentation that a whole clip shares (Ventura et al. 2019, released code).
+
+    flip: probability of a horizontal flip. rotation, shear: degrees, either sign. translation: share of the
+    height and width, either sign. zoom: range of the factors, drawn for x and y on their own.
+    """
+
+    flip: float = 0.5
+    rotation: float = 10.0
+    translation: float = 0.1
+    shear: float = 0.1
+    zoom: tuple[float, float] = (0.7, 1.4)
+
+    def __call__(self, frames: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Warps frames (T, 3, H, W) bilinearly and labels (T, H, W) by nearest; the border is replicated."""
+        height, width = labels.shape[1:]
+        inverse = np.linalg.inv(self._matrix(height, width, rng))
+        # grid_sample counts in half sizes from the centre.
+        half = np.diag([width / 2, height / 2, 1.0])
+        theta = torch.from_numpy((np.linalg.inv(half) @ inverse @ half)[:2]).float()
+        grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
+        grid = grid.expand(len(frames), -1, -1, -1)
+        warped = F.grid_sample(frames, grid, "bilinear", "border", align_corners=False)
+        ids = F.grid_sample(labels[:, None].float(), grid, "nearest", "border", align_corners=False)
+        return warped, ids[:, 0].to(labels.dtype)
+
+    def _matrix(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+        """3x3 map of pixel offsets from the centre, before to after."""
+        angle, shear = (math.radians(rng.uniform(-r, r)) for r in (self.rotation, self.shear))
+        zoom_x, zoom_y = rng.uniform(*self.zoom, size=2)
+        shift = rng.uniform(-self.translation, self.translation, size=2) * (width, height)
+        flip = -1.0 if rng.random() < self.flip else 1.0
+        rotate = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        linear = rotate @ np.array([[1.0, math.tan(shear)], [0.0, 1.0]]) @ np.diag([zoom_x * flip, zoom_y])
+        matrix = np.eye(3)
+        matrix[:2, :2], matrix[:2, 2] = linear, shift
+        return matrix
+
+
+class ClipDataset(Dataset[Clip]):
+    """The windows of `length` frames of every sequence, max(1, floor(N / length)) each.
+
+    A sequence shorter than `length` gives one clip whose last frame repeats.
+
+    Args:
+        sequences: with a mask for every frame.
+        size: (H, W) of the network's input.
+        length: T.
+        slots: O; an object id above it is an error.
+        augmentation: None for clips as they are.
+        seed: with the epoch and the clip's index it decides the augmentation.
+
+    Raises:
+        InputError: a sequence with more objects than slots, or a mask of another size than its frame.
+    """
+
+    def __init__(
+        self,
+        sequences: list[Sequence],
+        size: tuple[int, int],
+        length: int,
+        slots: int,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> None:
+        self.size, self.length, self.slots = size, length, slots
+        self.augmentation, self.seed = augmentation, seed
+        self.windows = [
+            (sequence, start * length)
+            for sequence in sequences
+            for start in range(max(1, len(sequence) // length))
+        ]
+        for sequence in sequences:
+            check_slots(sequence, 0, max(sequence.objects, default=0), slots)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip:
+        """The clip at (epoch, index)."""
+        epoch, index = key
+        sequence, start = self.windows[index]
+        times = [min(start + t, len(sequence) - 1) for t in range(self.length)]
+        frames, labels = zip(*(self._read(sequence, t) for t in times), strict=True)
+        clip_frames, clip_labels = torch.stack(frames), torch.from_numpy(np.stack(labels))
+        if self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, epoch, index))
+            clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
+        ids = torch.arange(1, self.slots + 1, dtype=torch.uint8)
+        counts = (clip_labels.flatten(1)[:, None] == ids[:, None]).any(-1).float()
+        return Clip(clip_frames, clip_labels, counts)
+
+    def _read(self, sequence: Sequence, t: int) -> tuple[Tensor, np.ndarray]:
+        frame, mask = sequence.frame(t), sequence.mask(t)
+        if frame.shape[:2] != mask.shape:
+            raise InputError(
+                f"{sequence.masks[t]}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for a frame of "
+                f"{frame.shape[1]}x{frame.shape[0]}; they must agree."
+            )
+        labels = np.where(mask == VOID, 0, mask).astype(np.uint8)
+        check_slots(sequence, t, int(labels.max()), self.slots)
+        return to_network(frame, self.size), resize_labels(labels, self.size)
+
+
+def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:
+    """Raises InputError if the highest object id of frame t has no slot."""
+    if highest > slots:
+        raise InputError(
+            f"{sequence.masks[t]}: object id {highest} of sequence {sequence.name} exceeds model.slots={slots}; "
+            "raise it."
+        )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) pairs in an order that seed and epoch decide, so that a resumed run sees the same clips."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        return iter([(self.epoch, int(i)) for i in order])
+
+
+class FixedSampler(Sampler[tuple[int, int]]):
+    """(0, index) pairs of at most `limit` clips, spread evenly over the data set."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        self.indices = np.linspace(0, length - 1, min(length, limit)).round().astype(int).tolist()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(0, i) for i in self.indices])

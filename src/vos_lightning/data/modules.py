@@ -1,0 +1,129 @@
+"""A LightningDataModule for each data set: training clips, validation clips and whole sequences."""
+
+import hashlib
+from abc import abstractmethod
+from pathlib import Path
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
+from vos_lightning.data.davis import Sequence, load_davis
+from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
+
+
+class VideoData(LightningDataModule):
+    """Clips of two splits for training and validation.
+
+    Args:
+        size: (H, W) of the network's input, pixels.
+        clip_length: T, frames of a clip.
+        batch_size: B, clips of a training step.
+        slots: O, the highest object id that is accepted.
+        augment: whether training clips are flipped and warped.
+        train_split, val_split: names of split lists.
+        val_clips: at most so many validation clips, spread evenly.
+        seed: decides order and augmentation, with the epoch.
+        workers: loader processes; 0 loads in the training process.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        clip_length: int,
+        batch_size: int,
+        slots: int,
+        augment: bool,
+        train_split: str,
+        val_split: str,
+        val_clips: int,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.size, self.clip_length, self.batch_size, self.slots = size, clip_length, batch_size, slots
+        self.augment, self.train_split, self.val_split = augment, train_split, val_split
+        self.val_clips, self.seed, self.workers = val_clips, seed, workers
+
+    @abstractmethod
+    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+        """The sequences of a split; `first_mask_only` accepts those without masks after frame 0."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Lists the clips. Raises InputError for a split that cannot be read."""
+        augmentation = Augmentation() if self.augment else None
+        self.train_clips = self._clips(self.train_split, augmentation)
+        self.val_windows = self._clips(self.val_split, None)
+
+    def _clips(self, split: str, augmentation: Augmentation | None) -> ClipDataset:
+        sequences = self.sequences(split)
+        return ClipDataset(sequences, self.size, self.clip_length, self.slots, augmentation, self.seed)
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of `Clip`, in an order that seed and epoch decide; a last incomplete batch is left out."""
+        sampler = EpochSampler(len(self.train_clips), self.seed)
+        whole = len(self.train_clips) >= self.batch_size
+        return self._loader(self.train_clips, sampler, drop_last=whole)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of `Clip` as they are."""
+        return self._loader(self.val_windows, FixedSampler(len(self.val_windows), self.val_clips))
+
+    def _loader(self, clips: ClipDataset, sampler, drop_last: bool = False) -> DataLoader:
+        return DataLoader(
+            clips,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.workers > 0,
+        )
+
+
+class Davis(VideoData):
+    """DAVIS-2016 or DAVIS-2017 below `root`, see `load_davis`; other arguments as `VideoData`."""
+
+    year: int
+
+    def __init__(self, root: Path, resolution: str = "480p", **clips) -> None:
+        super().__init__(**clips)
+        self.root, self.resolution = root, resolution
+
+    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+        """The sequences of an ImageSets list."""
+        return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
+
+
+class Davis2016(Davis):
+    """DAVIS-2016: one object a sequence."""
+
+    year = 2016
+
+
+class Davis2017(Davis):
+    """DAVIS-2017: several objects a sequence."""
+
+    year = 2017
+
+
+class Synthetic(VideoData):
+    """The embedded data set, written below `cache` when first asked for; other arguments as `VideoData`."""
+
+    def __init__(self, cache: Path, spec: SyntheticSpec, **clips) -> None:
+        super().__init__(**clips)
+        self.cache, self.spec = cache, spec
+
+    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+        """The sequences of train, val or test."""
+        return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
+
+
+def fingerprint(sequences: list[Sequence]) -> str:
+    """12 hex digits that change when a file of the sequences is added, removed, renamed or changes its size."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        for path in (*sequence.frames, *sequence.masks):
+            if path is not None:
+                digest.update(f"{sequence.name}/{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:12]

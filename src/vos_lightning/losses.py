@@ -1,0 +1,27 @@
+"""Losses on masks.
+
+Shapes: B batch, O object slots, H W pixels.
+"""
+
+import torch
+from torch import Tensor
+
+
+def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
+    """1 - sum(p y) / (sum(p + y - p y) + 1e-6) over the pixels (Ventura et al. 2019, section 3.3).
+
+    Args:
+        masks: probabilities (..., H, W) in 0..1.
+        truth: masks (..., H, W) in 0..1, broadcast against `masks`.
+
+    Returns:
+        Costs (...,) in 0..1; an empty truth costs 1 whatever the prediction, with gradient 0.
+    """
+    intersection = (masks * truth).sum((-2, -1))
+    union = (masks + truth).sum((-2, -1)) - intersection
+    return 1 - intersection / (union + 1e-6)
+
+
+def weighted_mean(costs: Tensor, weight: Tensor) -> Tensor:
+    """Mean of the costs (B, O) whose weight (B, O) is 1; 0 where there is none."""
+    return (costs * weight).sum() / torch.clamp(weight.sum(), min=1)

@@ -1,0 +1,37 @@
+"""Which predicted slot stands for which true object, for zero-shot training.
+
+Shapes: B batch, O object slots.
+"""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from vos_lightning.losses import soft_iou_cost
+
+
+def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool = False) -> Tensor:
+    """Assigns true objects to slots by the Hungarian method on the soft IoU cost (Ventura et al. 2019, 3.3).
+
+    Args:
+        masks: predictions (B, O, H, W) in 0..1 on the clip's first frame.
+        truth: masks (B, O, H, W), as many slots.
+        counts: (B, O), 1 where the object counts.
+        valid_only: let only slots at the objects' own indices match, as the released code does; else any slot.
+
+    Returns:
+        (B, O) int64: for each slot the true object it is trained on; the rest, which do not count, fill up.
+    """
+    costs = soft_iou_cost(masks[:, :, None], truth[:, None])  # (B, slot, object)
+    return torch.stack([_match(c, w, valid_only) for c, w in zip(costs, counts, strict=True)])
+
+
+def _match(costs: Tensor, counts: Tensor, valid_only: bool) -> Tensor:
+    slots = costs.shape[0]
+    objects = counts.nonzero().flatten()
+    candidates = objects if valid_only else torch.arange(slots, device=costs.device)
+    rows, columns = linear_sum_assignment(costs.detach()[candidates][:, objects].float().cpu().numpy())
+    order = torch.full((slots,), -1, dtype=torch.long, device=costs.device)
+    order[candidates[rows]] = objects[columns]
+    order[order < 0] = (counts == 0).nonzero().flatten()
+    return order

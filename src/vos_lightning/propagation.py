@@ -1,0 +1,102 @@
+"""A model along a whole video, frame by frame, with memory that does not grow with its length.
+
+Shapes: O object slots, H W pixels of the network's input, h w pixels of the video.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_lightning.data.clips import resize_labels, to_network
+from vos_lightning.data.images import VOID
+from vos_lightning.errors import InputError
+from vos_lightning.models.rvos import RVOS
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network's outputs become a video's masks.
+
+    size: (H, W) at which the network runs.
+    given_frames: how many frames from the start read the given mask as previous mask. The released RVOS
+        code takes 2, its training 1.
+    merge: `painter`, as that code: each slot's mask where it exceeds 0.5 at network size, a later slot over
+        an earlier one; or `argmax`: the most probable slot at the video's size, background at 0.5.
+    proposals: slots of a zero-shot model.
+    """
+
+    size: tuple[int, int]
+    given_frames: int = 2
+    merge: str = "painter"
+    proposals: int = 10
+
+    def __post_init__(self) -> None:
+        if self.merge not in ("painter", "argmax"):
+            raise InputError(f"predict.merge={self.merge}: unknown; choose painter or argmax.")
+        if self.given_frames < 1:
+            raise InputError(f"predict.given_frames={self.given_frames}: must be 1 or more.")
+
+
+@torch.inference_mode()
+def propagate(
+    model: RVOS,
+    frames: Iterable[np.ndarray],
+    given: Mapping[int, np.ndarray],
+    protocol: Protocol,
+    device: torch.device | str = "cpu",
+) -> Iterator[np.ndarray]:
+    """Segments a video; yields one mask (h, w) uint8 of object ids for each frame.
+
+    An object that starts later has its given mask in `given` at its frame: there it overwrites the slot's
+    previous mask, and the hidden state stays as it is. One-shot, frame 0 is the given mask itself.
+
+    Args:
+        model: in eval mode; one that reads no masks ignores `given` and gives proposals.
+        frames: (h, w, 3) uint8 RGB.
+        given: frame -> ids (h, w) uint8; frame 0 must be there for a one-shot model.
+        protocol: see `Protocol`.
+        device: where the model is.
+    """
+    labels = {t: np.where(mask == VOID, 0, mask).astype(np.uint8) for t, mask in given.items()}
+    one_shot = model.mask_input
+    slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
+    first = _slot_masks(labels[0], slots, protocol.size, device) if one_shot else None
+    previous, state = first, None
+    for t, frame in enumerate(frames):
+        if slots == 0:
+            yield np.zeros(frame.shape[:2], np.uint8)
+            continue
+        if one_shot and t < protocol.given_frames:
+            previous = first
+        if one_shot and t in labels and t > 0:
+            started = _slot_masks(labels[t], slots, protocol.size, device)
+            previous = torch.where(started.amax((2, 3), keepdim=True) > 0, started, previous)
+        image = to_network(frame, protocol.size).to(device)
+        features = model.encode(image[None, None])[0]
+        step = model.step(features, slots, protocol.size, previous, state)
+        state = step.state
+        masks = torch.sigmoid(step.logits.float())
+        previous = masks if one_shot else None
+        yield labels[0] if one_shot and t == 0 else merge(masks[0], frame.shape[:2], protocol.merge)
+
+
+def merge(masks: Tensor, size: tuple[int, ...], rule: str) -> np.ndarray:
+    """Merges slot probabilities (O, H, W) into ids `size` = (h, w) uint8 by a rule of `Protocol.merge`."""
+    if rule == "argmax":
+        masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
+        scores = torch.cat([torch.full_like(masks[:1], 0.5), masks])
+        return scores.argmax(0).to(torch.uint8).cpu().numpy()
+    ids = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1)
+    painted = ((masks > 0.5) * ids).amax(0).to(torch.uint8).cpu().numpy()
+    return resize_labels(painted, (size[0], size[1]))
+
+
+def _slot_masks(labels: np.ndarray, slots: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
+    """Ids (h, w) as masks (1, O, H, W) float32."""
+    small = torch.from_numpy(np.array(resize_labels(labels, size))).to(device)
+    ids = torch.arange(1, slots + 1, device=device, dtype=torch.uint8).view(-1, 1, 1)
+    return (small[None] == ids).float()[None]
