@@ -53,7 +53,7 @@ class Backbone(nn.Module):
         self._stages, channels = _NETWORKS[name]
         self.channels = dict(zip(LEVELS, channels, strict=True))
         network = _with_weights(name, weights)
-        self.body = network.features if name == "vgg16" else network
+        self.body: nn.Module = network.get_submodule("features") if name == "vgg16" else network
         used = {module for stage in self._stages for module in stage}
         for child in [n for n, _ in self.body.named_children() if n not in used]:
             delattr(self.body, child)

@@ -17,7 +17,7 @@ def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool =
         masks: predictions (B, O, H, W) in 0..1 on the clip's first frame.
         truth: masks (B, O, H, W), as many slots.
         counts: (B, O), 1 where the object counts.
-        valid_only: let only slots at the objects' own indices match, as the released code does; else any slot.
+        valid_only: let only slots at the objects' own indices match, as the released code does; else any.
 
     Returns:
         (B, O) int64: for each slot the true object it is trained on; the rest, which do not count, fill up.

@@ -51,7 +51,7 @@ def propagate(
 ) -> Iterator[np.ndarray]:
     """Segments a video; yields one mask (h, w) uint8 of object ids for each frame.
 
-    An object that starts later has its given mask in `given` at its frame: there it overwrites the slot's
+    An object that starts later is first in `given` at its frame: there its mask overwrites the slot's
     previous mask, and the hidden state stays as it is. One-shot, frame 0 is the given mask itself.
 
     Args:
@@ -61,8 +61,8 @@ def propagate(
         protocol: see `Protocol`.
         device: where the model is.
     """
-    labels = {t: np.where(mask == VOID, 0, mask).astype(np.uint8) for t, mask in given.items()}
     one_shot = model.mask_input
+    labels = _first_masks(given)
     slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
     first = _slot_masks(labels[0], slots, protocol.size, device) if one_shot else None
     previous, state = first, None
@@ -72,7 +72,7 @@ def propagate(
             continue
         if one_shot and t < protocol.given_frames:
             previous = first
-        if one_shot and t in labels and t > 0:
+        if previous is not None and t in labels and t > 0:
             started = _slot_masks(labels[t], slots, protocol.size, device)
             previous = torch.where(started.amax((2, 3), keepdim=True) > 0, started, previous)
         image = to_network(frame, protocol.size).to(device)
@@ -82,6 +82,17 @@ def propagate(
         masks = torch.sigmoid(step.logits.float())
         previous = masks if one_shot else None
         yield labels[0] if one_shot and t == 0 else merge(masks[0], frame.shape[:2], protocol.merge)
+
+
+def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Each object's first mask only: frame -> ids (h, w) uint8, void and objects given before left out."""
+    known, first = {0, VOID}, {}
+    for t in sorted(given):
+        new = [i for i in np.unique(given[t]).tolist() if i not in known]
+        known.update(new)
+        if new or t == 0:
+            first[t] = np.where(np.isin(given[t], new), given[t], 0).astype(np.uint8)
+    return first
 
 
 def merge(masks: Tensor, size: tuple[int, ...], rule: str) -> np.ndarray:

@@ -33,8 +33,8 @@ class SplitConv2d(nn.Conv2d):
             self.slices[name] = slice(start, start + width)
             start += width
 
-    def part(self, *, bias: bool = False, **inputs: Tensor | None) -> Tensor:
-        """Convolves the inputs that are not None, (N, C_part, h, w) each; `bias` belongs to one call in the sum."""
+    def part(self, inputs: dict[str, Tensor | None], bias: bool = False) -> Tensor:
+        """Convolves the inputs that are not None, (N, C_part, h, w); one call in the sum adds the bias."""
         given = {name: x for name, x in inputs.items() if x is not None}
         weights = [self.weight[:, self.slices[name]] for name in given]
         tensors = list(given.values())
@@ -51,18 +51,18 @@ class SplitConv2d(nn.Conv2d):
             inputs: (B, O, C_part, h, w) or None.
         """
         given = {name: x for name, x in inputs.items() if x is not None}
-        shared = self.part(bias=True, skip=skip).unsqueeze(1)
+        shared = self.part({"skip": skip}, bias=True).unsqueeze(1)
         if not given:
             return shared
         batch = skip.shape[0]
-        own = self.part(**{name: x.flatten(0, 1) for name, x in given.items()})
+        own = self.part({name: x.flatten(0, 1) for name, x in given.items()})
         return shared + own.unflatten(0, (batch, -1))
 
 
 def _scan(
     update: Callable[..., tuple[Tensor, ...]], slots: int, spatial: bool, *terms: Tensor | None
 ) -> Tensor:
-    """Runs `update(state or None, *terms of the slot)` over slots; returns its first outputs, (B, O, C, h, w).
+    """Runs `update(state or None, *terms of a slot)` over slots; stacks its first outputs, (B, O, C, h, w).
 
     Without the spatial recurrence all slots are one batch.
     """
@@ -114,7 +114,7 @@ class ConvLSTM(nn.Module):
 
     def _update(self, state: tuple[Tensor, Tensor] | None, gates: Tensor) -> tuple[Tensor, Tensor]:
         if state is not None:
-            gates = gates + self.gates.part(spatial=state[0])
+            gates = gates + self.gates.part({"spatial": state[0]})
         i, f, o, g = gates.chunk(4, dim=1)
         cell = torch.sigmoid(i) * torch.tanh(g)
         if state is not None:
@@ -165,7 +165,7 @@ class ConvGRU(nn.Module):
         self, state: tuple[Tensor] | None, gates: Tensor, current: Tensor, temporal: Tensor | None
     ) -> tuple[Tensor]:
         if state is not None:
-            gates = gates + self.gates.part(spatial=state[0])
+            gates = gates + self.gates.part({"spatial": state[0]})
         update, *resets = torch.sigmoid(gates).chunk(1 + self.reset_gates, dim=1)
         spatial = torch.zeros_like(current) if state is None else state[0]
         temporal = torch.zeros_like(current) if temporal is None else temporal

@@ -168,13 +168,13 @@ def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:
     """Raises InputError if the highest object id of frame t has no slot."""
     if highest > slots:
         raise InputError(
-            f"{sequence.masks[t]}: object id {highest} of sequence {sequence.name} exceeds model.slots={slots}; "
-            "raise it."
+            f"{sequence.masks[t]}: object id {highest} of sequence {sequence.name} exceeds "
+            f"model.slots={slots}; raise it."
         )
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs in an order that seed and epoch decide, so that a resumed run sees the same clips."""
+    """(epoch, index) pairs in an order that seed and epoch decide: a resumed run sees the same clips."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0

@@ -70,7 +70,9 @@ def _split_names(root: Path, year: int, split: str) -> list[str]:
             first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
             # A line is a name, or in DAVIS-2016 the paths of one frame and its mask.
             return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
-    raise InputError(f"{lists[0]}: no such file; data.root must be a DAVIS tree and data split one of its lists.")
+    raise InputError(
+        f"{lists[0]}: no such file; data.root must be a DAVIS tree and data split one of its lists."
+    )
 
 
 def load_davis(
@@ -89,7 +91,9 @@ def load_davis(
         InputError: a missing root, list, sequence folder or mask.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; set data.root to the DAVIS tree (the folder of JPEGImages).")
+        raise InputError(
+            f"{root}: no such folder; set data.root to the DAVIS tree (the folder of JPEGImages)."
+        )
     return [
         _load_sequence(root, resolution, name, first_mask_only) for name in _split_names(root, year, split)
     ]
@@ -104,7 +108,9 @@ def _load_sequence(root: Path, resolution: str, name: str, first_mask_only: bool
     found = {path.stem: path for path in annotations.glob("*.png")}
     masks = tuple(found.get(frame.stem) for frame in frames)
     if masks[0] is None:
-        raise InputError(f"{annotations / frames[0].stem}.png: no such file; sequence {name} has no first mask.")
+        raise InputError(
+            f"{annotations / frames[0].stem}.png: no such file; sequence {name} has no first mask."
+        )
     if not first_mask_only and None in masks:
         missing = frames[masks.index(None)].stem
         raise InputError(f"{annotations / missing}.png: no such file; sequence {name} needs a mask a frame.")

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import Sequence, load_davis
-from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
+from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 
 
 class VideoData(LightningDataModule):
@@ -48,6 +48,10 @@ class VideoData(LightningDataModule):
     @abstractmethod
     def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
         """The sequences of a split; `first_mask_only` accepts those without masks after frame 0."""
+
+    @abstractmethod
+    def splits(self) -> list[str]:
+        """Names of the split lists that are there."""
 
     def setup(self, stage: str | None = None) -> None:
         """Lists the clips. Raises InputError for a split that cannot be read."""
@@ -94,6 +98,10 @@ class Davis(VideoData):
         """The sequences of an ImageSets list."""
         return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
 
+    def splits(self) -> list[str]:
+        """The lists of ImageSets/YEAR."""
+        return [path.stem for path in (self.root / "ImageSets" / str(self.year)).glob("*.txt")]
+
 
 class Davis2016(Davis):
     """DAVIS-2016: one object a sequence."""
@@ -118,9 +126,13 @@ class Synthetic(VideoData):
         """The sequences of train, val or test."""
         return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
 
+    def splits(self) -> list[str]:
+        """train, val and test."""
+        return list(SPLITS)
+
 
 def fingerprint(sequences: list[Sequence]) -> str:
-    """12 hex digits that change when a file of the sequences is added, removed, renamed or changes its size."""
+    """12 hex digits that change when a file of the sequences comes, goes or changes its name or size."""
     digest = hashlib.sha256()
     for sequence in sequences:
         for path in (*sequence.frames, *sequence.masks):

@@ -7,7 +7,6 @@ Levels run from coarse to fine: res5 at 1/32, res4, res3, res2 at 1/4 of the inp
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

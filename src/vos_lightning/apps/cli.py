@@ -1,0 +1,21 @@
+"""What the command line tools share: errors of input as one sentence."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from vos_lightning.errors import InputError
+
+
+@contextmanager
+def report_errors(program: str) -> Iterator[None]:
+    """Prints an error of input to stderr as `program: sentence` and exits with code 2."""
+    try:
+        yield
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        sentence = " ".join(str(error).split())
+        print(f"{program}: {sentence}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,80 @@
+"""vos-predict: masks of videos from their first masks, as indexed PNGs, and the zip a server takes."""
+
+import argparse
+import time
+from pathlib import Path
+
+from vos_lightning.apps.cli import report_errors
+from vos_lightning.errors import InputError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vos-predict", description=__doc__)
+    parser.add_argument(
+        "checkpoint", type=Path, help="a run's folder, its .ckpt, or a folder with encoder.pt and decoder.pt"
+    )
+    parser.add_argument("out", type=Path, help="folder for SEQ/FRAME.png; it must not exist or be empty")
+    source = parser.add_argument_group("input, either a split of a DAVIS tree or one video")
+    source.add_argument("--root", type=Path, help="a DAVIS tree")
+    source.add_argument("--split", default="val", help="its split (default: val)")
+    source.add_argument(
+        "--year", type=int, default=2017, choices=(2016, 2017), help="its lists (default: 2017)"
+    )
+    source.add_argument("--frames", type=Path, help="a folder of frames, .jpg or .png, in order of name")
+    source.add_argument("--masks", type=Path, help="a folder of FRAME.png: each object's first mask is given")
+    parser.add_argument("--zip", action="store_true", help="also write OUT.zip for the DAVIS server")
+    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="such as predict.merge=argmax"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line entry."""
+    args = _parser().parse_args(argv)
+    with report_errors("vos-predict"):
+        _predict(args)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    import torch
+
+    from vos_lightning.configuration import build_protocol
+    from vos_lightning.evaluation import load_run, predict, zip_masks
+    from vos_lightning.training import peak_memory
+
+    if args.out.exists() and any(args.out.iterdir()):
+        raise InputError(f"{args.out}: not empty; name a new folder.")
+    sequences = _sequences(args)
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    cfg, model = load_run(args.checkpoint, args.set)
+    model.to(device).eval()
+    started, frames = time.monotonic(), 0
+    for sequence in sequences:
+        folder, late = args.out / sequence.name, args.frames is not None
+        frames += sum(1 for _ in predict(model, sequence, build_protocol(cfg), device, folder, late))
+        print(f"{sequence.name}: {len(sequence)} frames", flush=True)
+    seconds = time.monotonic() - started
+    memory = peak_memory(device) / 2**20
+    print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
+    if args.zip:
+        print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'))}")
+
+
+def _sequences(args: argparse.Namespace) -> list:
+    from vos_lightning.data.davis import Sequence, load_davis
+
+    if (args.root is None) == (args.frames is None):
+        raise InputError("input: give either --root, a DAVIS tree, or --frames, one video.")
+    if args.root is not None:
+        return load_davis(args.root, args.split, args.year, first_mask_only=True)
+    frames = sorted(p for p in args.frames.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not frames:
+        raise InputError(f"{args.frames}: no .jpg or .png frames there.")
+    found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
+    return [Sequence(args.frames.name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
+
+
+if __name__ == "__main__":
+    main()

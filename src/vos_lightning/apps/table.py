@@ -1,0 +1,47 @@
+"""vos-table: a sweep's results beside the paper's, from the folders of its runs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from vos_lightning.apps.cli import report_errors
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line entry; exits with code 1 if a run of the sweep is not finished."""
+    parser = argparse.ArgumentParser(prog="vos-table", description=__doc__)
+    parser.add_argument("overrides", nargs="+", help="those given to vos-train -m, such as sweeps=table4")
+    parser.add_argument("--server", type=Path, help="YAML file with figures that the benchmark's server gave")
+    args = parser.parse_args(argv)
+    with report_errors("vos-table"):
+        sys.exit(0 if _show(args.overrides, args.server) else 1)
+
+
+def _show(overrides: list[str], server: Path | None) -> bool:
+    from vos_lightning import tables
+    from vos_lightning.runs import write_json
+    from vos_lightning.sweeps import expand
+
+    table = tables.build_table(expand(overrides), server)
+    columns, lines = tables.cells_of(table)
+    remarks = tables.notes(table)
+    cfg = table.cfg
+    name = f"{cfg.run.group}-{cfg.data.name}-{cfg.hydra.runtime.choices.scale}"
+    folder = Path(cfg.run.root) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    print("\n".join(["", table.title, "", tables.as_text(columns, lines), "", *remarks]))
+    markdown = [f"# {table.title}", "", tables.as_markdown(columns, lines), "", *remarks, ""]
+    (folder / f"{name}.md").write_text("\n".join(markdown))
+    write_json(folder / f"{name}.json", tables.as_json(table))
+    print(f"\nWritten: {folder / name}.md and .json")
+    if cfg.run.logger is not None:
+        from vos_lightning import wandb_log
+
+        wandb_log.log_table(
+            cfg.run.logger.project, cfg.run.logger.mode, folder, cfg.run.group, columns, lines
+        )
+    return table.complete
+
+
+if __name__ == "__main__":
+    main()

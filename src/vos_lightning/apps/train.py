@@ -1,0 +1,35 @@
+"""vos-train: one run, or with -m a sweep of runs. Options are Hydra's; see conf/train.yaml for the keys."""
+
+import os
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vos_lightning.apps.cli import report_errors
+from vos_lightning.configuration import CONF, register_resolvers
+
+register_resolvers()  # at import, since the workers of a sweep compose their configurations themselves
+
+
+def _run(cfg: DictConfig) -> None:
+    from vos_lightning.training import train
+
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        label = " ".join(o.split(".")[-1] for o in hydra_cfg.overrides.task if not o.startswith("sweeps="))
+        train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
+    else:
+        train(cfg)
+
+
+def main() -> None:
+    """Command line entry."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `report_errors` as they are
+    with report_errors("vos-train"):
+        hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_run)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What a run shows and keeps while it trains: a row of metrics an epoch, and progress with time left."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+
+class History(Callback):
+    """Writes metrics.csv, one row an epoch; an interrupted run goes on from the rows of its checkpoint.
+
+    seconds: training time so far, over all of a run's stretches.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self._started = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to the last finished epoch, seconds."""
+        return self.rows[-1]["seconds"] if self.rows else 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock where the last stretch stopped."""
+        self._started = time.monotonic() - self.seconds
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds the epoch's row."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = round(time.monotonic() - self._started, 2)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": seconds, "lr": rate}
+        self.rows.append(row | metrics)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in self.rows for key in row)))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the rows of the checkpoint."""
+        self.rows = state_dict["rows"]
+
+
+class Progress(Callback):
+    """A bar over all steps of a run with the time left; a line an epoch where there is no terminal.
+
+    Args:
+        name: shown in front.
+        position: line of the bar, for runs side by side.
+    """
+
+    def __init__(self, name: str, position: int) -> None:
+        self.name, self.position = name, position
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar at the step where training starts."""
+        self.bar = tqdm(
+            total=int(trainer.estimated_stepping_batches),
+            initial=trainer.global_step,
+            desc=self.name,
+            position=self.position,
+            leave=False,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._started, self._first_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Moves the bar on."""
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows the epoch's loss and validation figures."""
+        shown: dict[str, object] = {
+            key: f"{float(trainer.callback_metrics[key]):.3f}"
+            for key in ("train/loss", "val/loss", "val/JF")
+            if key in trainer.callback_metrics
+        }
+        self.bar.set_postfix(shown)
+        if self.bar.disable:
+            done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
+            pace = (time.monotonic() - self._started) / max(1, done - self._first_step)
+            figures = ", ".join(f"{key} {value}" for key, value in shown.items())
+            left = tqdm.format_interval(pace * (total - done))
+            print(f"{self.name}: step {done} of {total}, {figures}, {left} left", flush=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Closes the bar."""
+        self.bar.close()

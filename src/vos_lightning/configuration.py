@@ -1,0 +1,71 @@
+"""From a composed configuration to data, model and protocol; and where configurations lie."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGE = Path(__file__).parent
+# conf/ and sweeps/ stand inside an installed package and at the top of a checkout.
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
+CONF = ROOT / "conf"
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def register_resolvers() -> None:
+    """Makes vos.root, vos.cores, vos.threads and vos.cache known to configurations."""
+    resolvers: dict[str, Callable[..., Any]] = {
+        "vos.root": lambda: str(ROOT),
+        "vos.cores": cores,
+        "vos.threads": lambda jobs: max(1, cores() // max(1, int(jobs))),
+        "vos.cache": lambda: os.environ.get("VOS_CACHE", ".cache"),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def build_data(cfg: DictConfig) -> Any:
+    """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
+    from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic
+    from vos_lightning.data.synthetic import SyntheticSpec
+    from vos_lightning.errors import InputError
+
+    data = cfg.data
+    clips = {
+        "size": tuple(data.size),
+        "clip_length": data.clip_length,
+        "batch_size": data.batch_size,
+        "slots": cfg.model.slots,
+        "augment": data.augment,
+        "train_split": data.train_split,
+        "val_split": data.val_split,
+        "val_clips": data.val_clips,
+        "seed": cfg.seed,
+        "workers": cfg.run.loader_workers,
+    }
+    if data.name == "synthetic":
+        return Synthetic(cache=Path(data.cache), spec=SyntheticSpec(**data.spec), **clips)
+    modules = {"davis2016": Davis2016, "davis2017": Davis2017}
+    if data.name not in modules:
+        raise InputError(f"data.name={data.name}: unknown; choose synthetic, {', '.join(modules)}.")
+    return modules[data.name](root=Path(data.root), resolution=data.resolution, **clips)
+
+
+def build_model(model: DictConfig) -> Any:
+    """The network of cfg.model. Raises InputError for a field with an unknown value."""
+    from vos_lightning.models.rvos import RVOS
+
+    return RVOS(**{str(key): value for key, value in model.items() if key not in ("name", "slots")})
+
+
+def build_protocol(cfg: DictConfig) -> Any:
+    """How cfg's model runs along a video, see `propagation.Protocol`."""
+    from vos_lightning.propagation import Protocol
+
+    return Protocol(tuple(cfg.data.size), cfg.predict.given_frames, cfg.predict.merge, cfg.model.slots)

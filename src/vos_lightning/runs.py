@@ -1,0 +1,156 @@
+"""A folder per run, named by what the run is; everything that tables and reports know is read from it.
+
+FOLDER/config.yaml     the resolved configuration
+FOLDER/status.json     state: running, failed (with its traceback) or finished
+FOLDER/metrics.csv     one row an epoch
+FOLDER/last.ckpt       where an interrupted run goes on; best.ckpt: the best validation J&F
+FOLDER/masks/          the predicted masks of the scored split
+FOLDER/result.json     scores, protocol, versions, time, memory; its presence means finished
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vos_lightning import __version__
+from vos_lightning.errors import InputError
+
+# Nodes that say where and how a run works or is shown, not what it is.
+NOT_PART_OF_IDENTITY = ("run", "table", "sweeps")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that the file is either the old or the new one, never half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """The part of a configuration that decides a run's result, resolved.
+
+    Raises:
+        InputError: a mandatory field that is not set.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
+
+
+def content_hash(content: Any) -> str:
+    """8 hex digits of a JSON-like value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def code_version() -> str:
+    """The package's version and 8 hex digits of its sources."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:8]}"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} to {'a.b': 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its settings and its folder.
+
+    settings: what decides its result, see `settings`. folder: run.dir, or below run.root a name that holds
+    data, model, seed and the hash of the settings.
+    """
+
+    settings: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def of(cls, cfg: DictConfig, data_version: dict[str, str]) -> "Run":
+        """The run of a configuration on data with these fingerprints by split.
+
+        Raises InputError if a mandatory field is not set.
+        """
+        chosen = settings(cfg) | {"data_version": data_version}
+        name = f"{chosen['data']['name']}-{chosen['model']['name']}-s{chosen['seed']}-{content_hash(chosen)}"
+        return cls(chosen, Path(cfg.run.dir) if cfg.run.dir else Path(cfg.run.root) / name)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted run goes on."""
+        return self.folder / "last.ckpt"
+
+    def result(self) -> dict[str, Any] | None:
+        """What a finished run found; None if it is not finished."""
+        return read_json(self.folder / "result.json")
+
+    def status(self) -> dict[str, Any]:
+        """The content of status.json; {'state': 'queued'} if there is none."""
+        return read_json(self.folder / "status.json") or {"state": "queued"}
+
+    def set_status(self, state: str, **more: Any) -> None:
+        """Writes status.json."""
+        write_json(self.folder / "status.json", {"state": state, "process": os.getpid(), **more})
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Holds the folder for this process; waits for another that does. Made if it is not there.
+
+        Raises:
+            InputError: the folder belongs to a run with other settings; says which differ.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{self.folder}: another process works on this run; waiting for it.", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._check_settings()
+            yield
+
+    def _check_settings(self) -> None:
+        path = self.folder / "config.yaml"
+        if path.is_file():
+            there, here = flatten(settings(read_config(path))), flatten(self.settings)
+            differing = [
+                f"{key} is {there.get(key, 'absent')} there and {here.get(key, 'absent')} here"
+                for key in sorted(there.keys() | here.keys())
+                if there.get(key) != here.get(key)
+            ]
+            if differing:
+                raise InputError(
+                    f"{self.folder}: holds another run ({'; '.join(differing)}); choose another run.dir."
+                )
+        else:
+            partial = path.with_suffix(".partial")
+            OmegaConf.save(OmegaConf.create(self.settings), partial)
+            partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if there is no such file."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def read_config(path: Path) -> DictConfig:
+    """A run's config.yaml."""
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    return cfg

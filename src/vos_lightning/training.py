@@ -1,0 +1,210 @@
+"""One run from configuration to result: train, score, keep what tables need."""
+
+import logging
+import resource
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from vos_lightning.callbacks import History, Progress
+from vos_lightning.checkpoints import load_strictly, read_model_weights
+from vos_lightning.configuration import build_data, build_model, build_protocol
+from vos_lightning.data.modules import VideoData, fingerprint
+from vos_lightning.evaluation import predict_and_score, write_submission
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.propagation import Protocol
+from vos_lightning.runs import Run, code_version, content_hash, write_json
+from vos_lightning.tasks import Optimisation, Segmentation, Stage
+
+if TYPE_CHECKING:
+    from vos_lightning.wandb_log import RunLogger
+
+
+def run_of(cfg: DictConfig, data: VideoData) -> Run:
+    """The run of a configuration on the data as it is: its identity holds a fingerprint of the files used."""
+    splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split))
+    versions = {split: fingerprint(data.sequences(split)) for split in splits}
+    return Run.of(cfg, versions)
+
+
+def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
+    """Does what is missing of a run and returns its result; a finished run is only read.
+
+    Args:
+        cfg: composed from conf/train.yaml.
+        name: shown beside the progress.
+        position: line of the progress bar, for runs side by side.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        InputError: a field, file or checkpoint that cannot be used.
+    """
+    _quiet()
+    data = build_data(cfg)
+    run = run_of(cfg, data)
+    result = run.result()
+    if result is None:
+        with run.claimed():
+            result = run.result() or _work(cfg, run, data, name, position)
+    else:
+        print(f"{name or run.folder.name}: finished before, {summary(result)}", flush=True)
+    return result
+
+
+def summary(result: dict[str, Any]) -> str:
+    """One line of a result: J&F, J, F in percent, and minutes."""
+    scores = result["scores"]
+    figures = ", ".join(
+        f"{label} {100 * scores[key]:.1f}" for label, key in (("J&F", "JF"), ("J", "J"), ("F", "F"))
+    )
+    return f"{figures} on {result['split']} ({result['train_seconds'] / 60:.1f} min training)"
+
+
+def _work(cfg: DictConfig, run: Run, data: VideoData, name: str, position: int) -> dict[str, Any]:
+    run.set_status("running")
+    try:
+        result = _train_and_score(cfg, run, data, name, position)
+    except BaseException as error:
+        run.set_status("failed", error=str(error), traceback=traceback.format_exc())
+        raise
+    write_json(run.folder / "result.json", result)
+    run.set_status("finished")
+    print(f"{name or run.folder.name}: {summary(result)}", flush=True)
+    return result
+
+
+def _train_and_score(cfg: DictConfig, run: Run, data: VideoData, name: str, position: int) -> dict[str, Any]:
+    torch.set_num_threads(cfg.run.threads)
+    seed_everything(cfg.seed, verbose=False)
+    task = build_task(cfg)
+    history = History(run.folder / "metrics.csv")
+    logger = _logger(cfg, run)
+    trainer = _trainer(cfg, run, [history, Progress(name or run.folder.name, position)], logger)
+    try:
+        resume = run.checkpoint if run.checkpoint.is_file() else None
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        if cfg.train.evaluate == "best":
+            load_strictly(task.model, read_model_weights(run.folder / "best.ckpt"), run.folder / "best.ckpt")
+        started = time.monotonic()
+        device = trainer.strategy.root_device
+        task.model.to(device).eval()
+        sequences = data.sequences(cfg.data.score_split)
+        protocol = build_protocol(cfg)
+        scores = predict_and_score(task.model, sequences, protocol, run.folder / "masks", device)
+        submission = _submit(cfg, task.model, data, protocol, run, device)
+        result = {
+            "scores": scores,
+            "split": cfg.data.score_split,
+            "data": cfg.data.name,
+            "data_version": run.settings["data_version"],
+            "seed": cfg.seed,
+            "config_hash": content_hash(run.settings),
+            "code_version": code_version(),
+            "steps": trainer.global_step,
+            "parameters": sum(p.numel() for p in task.model.parameters()),
+            "train_seconds": history.seconds,
+            "score_seconds": time.monotonic() - started,
+            "peak_memory_mib": round(peak_memory(device) / 2**20),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": cfg.run.threads,
+            "submission": submission,
+        }
+        if logger is not None:
+            logger.log_result(result, sequences, run.folder / "masks")
+        return result
+    finally:
+        if logger is not None:
+            logger.close()
+
+
+def build_task(cfg: DictConfig) -> Segmentation:
+    """The LightningModule of a configuration, with the weights of train.init_from if it is set."""
+    model = build_model(cfg.model)
+    if cfg.train.init_from:
+        load_strictly(model, read_model_weights(Path(cfg.train.init_from)), cfg.train.init_from)
+    if cfg.train.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return Segmentation(
+        model,
+        Optimisation(**cfg.optim),
+        [Stage(**stage) for stage in cfg.train.stages],
+        cfg.train.auxiliary_weight,
+        cfg.train.unroll,
+        cfg.train.match_valid_only,
+        cfg.train.compile,
+    )
+
+
+def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | None") -> Trainer:
+    one_shot = cfg.model.mask_input
+    best = ModelCheckpoint(
+        run.folder,
+        filename="best",
+        monitor="val/JF" if one_shot else "val/loss",
+        mode="max" if one_shot else "min",
+        save_last=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    return Trainer(
+        max_epochs=sum(stage.epochs for stage in cfg.train.stages),
+        max_steps=cfg.train.max_steps,
+        accelerator=cfg.run.accelerator,
+        devices=1,
+        precision=cfg.train.precision,
+        gradient_clip_val=cfg.train.gradient_clip or None,
+        callbacks=[*callbacks, best],
+        logger=logger or False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _submit(
+    cfg: DictConfig, model: RVOS, data: VideoData, protocol: Protocol, run: Run, device: torch.device
+) -> str | None:
+    """Path of the zip for cfg.data.submit_split, or None where the data set has no such list."""
+    split = cfg.data.submit_split
+    if split is None or split not in data.splits():
+        return None
+    sequences = data.sequences(split, first_mask_only=True)
+    return str(write_submission(model, sequences, protocol, run.folder / f"{split}.zip", device))
+
+
+def peak_memory(device: torch.device) -> int:
+    """The highest memory use so far, bytes: allocations on CUDA, else the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _quiet() -> None:
+    """Leaves Lightning's advice out of the output."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for advice in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*number of training batches.*",
+    ):
+        warnings.filterwarnings("ignore", message=advice)
+
+
+def _logger(cfg: DictConfig, run: Run) -> "RunLogger | None":
+    if cfg.run.logger is None:
+        return None
+    from vos_lightning.wandb_log import RunLogger
+
+    return RunLogger(run, cfg.run.logger.project, cfg.run.logger.mode, cfg.run.group)

@@ -1,0 +1,85 @@
+"""What a run and a sweep send to Weights & Biases. Imported only by a run that logs to it."""
+
+from collections.abc import Sequence as Sequences
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+
+from vos_lightning.data.davis import Sequence
+from vos_lightning.data.images import read_mask
+from vos_lightning.runs import Run
+
+Mode = Literal["online", "offline"]
+
+OVERLAYS = 4  # sequences shown, three frames each
+
+
+def mode(wanted: Mode | None) -> Mode:
+    """`wanted` if it is given; else online with an account (a key or a login), offline without."""
+    return wanted or ("online" if wandb.api.api_key else "offline")
+
+
+class RunLogger(WandbLogger):
+    """A run's curves and result. The folder's name is the id, so that an interrupted run goes on in its own.
+
+    Args:
+        run: tagged with its data set, model, cell and the non-local block's place.
+        project: of Weights & Biases.
+        wanted_mode: see `mode`.
+        group: the sweep.
+    """
+
+    def __init__(self, run: Run, project: str, wanted_mode: Mode | None, group: str | None) -> None:
+        model = run.settings["model"]
+        place = f"nlb-{model['nonlocal_position']}"
+        super().__init__(
+            project=project,
+            save_dir=run.folder,
+            id=run.folder.name,
+            name=run.folder.name,
+            group=group,
+            tags=[run.settings["data"]["name"], model["name"], model["cell"], place],
+            config=run.settings,
+            mode=mode(wanted_mode),
+            resume="allow",
+            settings=wandb.Settings(silent=True),
+        )
+
+    def log_result(self, result: dict[str, Any], sequences: Sequences[Sequence], masks: Path) -> None:
+        """Logs J&F, J and F of the scored split, and masks over frames at a quarter, a half and the end."""
+        scores = {f"{result['split']}/{key}": result["scores"][key] for key in ("JF", "J", "F")}
+        self.experiment.summary.update(scores)
+        for sequence in sequences[:OVERLAYS]:
+            times = [len(sequence) // 4, len(sequence) // 2, len(sequence) - 1]
+            images = [_overlay(sequence, t, masks / sequence.name) for t in times]
+            self.experiment.log({f"masks/{sequence.name}": images})
+
+    def close(self) -> None:
+        """Ends the run, so that the next one in this process gets its own."""
+        self.experiment.finish()
+
+
+def _overlay(sequence: Sequence, t: int, folder: Path) -> wandb.Image:
+    predicted = read_mask(folder / f"{sequence.frames[t].stem}.png")
+    names = {int(i): f"object {i}" for i in np.unique(predicted) if i}
+    masks = {"prediction": {"mask_data": predicted, "class_labels": names}}
+    return wandb.Image(sequence.frame(t), masks=masks, caption=f"{sequence.name}, frame {t}")
+
+
+def log_table(
+    project: str, wanted_mode: Mode | None, folder: Path, name: str, columns: list[str], rows: list[list[Any]]
+) -> None:
+    """Logs a finished table as a run of its own in the sweep's group."""
+    with wandb.init(
+        project=project,
+        dir=folder,
+        name=name,
+        group=name,
+        job_type="table",
+        mode=mode(wanted_mode),
+        settings=wandb.Settings(silent=True),
+    ) as run:
+        run.log({name: wandb.Table(columns=[*columns], data=rows)})
