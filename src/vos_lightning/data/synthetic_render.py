@@ -51,16 +51,16 @@ def render_clip(
         categories: (shape, texture) of objects 1..N, N <= 4, from SHAPES and TEXTURES.
         twins: objects 1 and 2 share their colours.
         frames: T, at least 2.
-        height: H in pixels; objects are about 0.3 to 0.45 H across.
+        height: H in pixels; objects are about 0.33 to 0.46 H across.
         width: W in pixels.
 
     Yields:
         T times an RGB image of H x W and its mask (H, W) uint8 of visible objects.
     """
     palette = _palette(rng, 6)
-    radii = height * rng.uniform(0.15, 0.215, len(categories))
+    radii = height * rng.uniform(0.165, 0.23, len(categories))
     paths = _paths(rng, radii, frames, height, width)
-    picks = [(rng.integers(0, 3), rng.integers(3, 6)) for _ in categories]
+    picks = [(rng.integers(0, 2), rng.integers(2, 6)) for _ in categories]
     if twins:
         picks[1] = picks[0]
     things = []
@@ -104,7 +104,7 @@ def _paint(image: np.ndarray, mask: np.ndarray, thing: Thing, t: int, ident: int
     where = [(w / REACH + 1) * (TILE / 2) - 0.5 for w in (v, u)]
     colour = np.stack([map_coordinates(c, where, order=1, mode="nearest") for c in thing.texture.T], axis=-1)
     colour *= (
-        1 - 0.45 * np.minimum(distance / edge, 1)[..., None] ** 6
+        1 - 0.6 * np.minimum(distance / edge, 1)[..., None] ** 6
     )  # Darker at the rim, like a solid body.
     box = slice(top, bottom), slice(left, right)
     image[box] += alpha * (colour - image[box])
@@ -120,7 +120,7 @@ def _thing(
     wobble = sum(
         _drift(rng, frames, 0.07)[:, None] * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)
     )
-    angles = rng.uniform(0, 2 * np.pi) + _drift(rng, frames, rng.uniform(0.1, 0.9))
+    angles = rng.uniform(0, 2 * np.pi) + _drift(rng, frames, rng.uniform(0.1, 0.7))
     squeeze, growth = np.exp(_drift(rng, frames, 0.15)), np.exp(_drift(rng, frames, 0.15))
     growth /= growth[0]
     sizes = radius * np.stack([growth * squeeze, growth / squeeze], axis=1)
@@ -139,7 +139,7 @@ def _outline(rng: np.random.Generator, shape: str) -> np.ndarray:
         radius = 1 / np.cos(theta % (2 * np.pi / sides) - np.pi / sides)
     elif shape == "star":
         phase = np.abs(theta * rng.integers(5, 8) / (2 * np.pi) % 1 * 2 - 1)
-        radius = 0.5 + rng.uniform(0.4, 0.7) * phase
+        radius = 0.6 + rng.uniform(0.3, 0.55) * phase
     elif shape == "blob":
         waves = [rng.uniform(0.08, 0.22) * np.cos(k * theta + rng.uniform(0, 6.3)) for k in (2, 3, 4, 5)]
         radius = 1 + np.sum(waves, axis=0)
@@ -197,18 +197,19 @@ def _palette(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, colours: np.ndarray, height: int, width: int) -> Image.Image:
-    """A scene larger than the frame by MARGIN on each side, with still clutter of the objects' kinds."""
+    """An out-of-focus scene, MARGIN larger than the frame on each side, with still clutter of objects."""
     margin = int(MARGIN * height)
     high, wide = height + 2 * margin, width + 2 * margin
     scene = _texture(rng, str(rng.choice(TEXTURES)), high, wide, colours[:3], height * rng.uniform(0.2, 0.6))
     scene = scene.astype(np.float32)
-    for _ in range(rng.integers(3, 8)):
+    for _ in range(rng.integers(2, 6)):
         pair = colours[rng.permutation(len(colours))[:2]]
         place = rng.uniform([[0, 0]], [[wide, high]])
-        size = height * rng.uniform(0.06, 0.2)
+        size = height * rng.uniform(0.06, 0.15)
         clutter = _thing(rng, str(rng.choice(SHAPES)), str(rng.choice(TEXTURES)), pair, size, place)
         _paint(scene, np.zeros((high, wide), np.uint8), clutter, 0, 1)
-    return Image.fromarray((scene.clip(0, 1) * 255).astype(np.uint8))
+    image = Image.fromarray((scene.clip(0, 1) * 255).astype(np.uint8))
+    return image.filter(ImageFilter.GaussianBlur(height * rng.uniform(0.008, 0.025)))
 
 
 def _camera(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
@@ -225,7 +226,7 @@ def _camera(rng: np.random.Generator, frames: int, height: int, width: int) -> n
 def _light(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
     """Gain (T, H, W): overall light and its slope across the frame drift with time."""
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
-    gain, slopes = _drift(rng, frames, 0.15), [_drift(rng, frames, 0.2)[:, None, None] for _ in range(2)]
+    gain, slopes = _drift(rng, frames, 0.3), [_drift(rng, frames, 0.4)[:, None, None] for _ in range(2)]
     return (1 + gain[:, None, None] + slopes[0] * x + slopes[1] * y).astype(np.float32)
 
 
@@ -244,7 +245,7 @@ def _paths(
     if len(starts) > 1 and rng.random() < 0.5:
         meet = starts[:2].mean(axis=0) + rng.normal(0, 0.1 * height, 2)
         knots[0], knots[1] = (np.stack([starts[i], meet, starts[1 - i]]) for i in range(2))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         knots[-1] = _leave(rng, starts[-1], radii[-1], height, width)
     times = np.arange(frames)
     return [CubicSpline(np.linspace(0, frames - 1, len(k)), k)(times) for k in knots]
@@ -260,9 +261,9 @@ def _starts(rng: np.random.Generator, radii: np.ndarray, height: int, width: int
 
 
 def _wander(rng: np.random.Generator, start: np.ndarray, frames: int, height: int, width: int) -> np.ndarray:
-    """Knots (K, 2) about 5 frames apart, at 1 to 4.5 % of the width a frame, mostly straight on."""
+    """Knots (K, 2) about 5 frames apart, at 0.5 to 2.5 % of the width a frame, mostly straight on."""
     count = max(3, round(frames / 5) + 1)
-    stride = rng.uniform(0.01, 0.045) * width * (frames - 1) / (count - 1)
+    stride = rng.uniform(0.005, 0.025) * width * (frames - 1) / (count - 1)
     knots, heading = [start], rng.uniform(0, 2 * np.pi)
     while len(knots) < count:
         turns = heading + rng.normal(0, 0.5, 24) * np.linspace(1, 8, 24)
