@@ -239,10 +239,10 @@ def _blur(rng: np.random.Generator, frames: int, height: int) -> np.ndarray:
 def _paths(
     rng: np.random.Generator, radii: np.ndarray, frames: int, height: int, width: int
 ) -> list[np.ndarray]:
-    """Centres (T, 2) of N objects: apart and inside at first, then they wander, swap places or leave."""
+    """Centres (T, 2) of N objects: apart and inside at first; then they wander or leave, or two swap."""
     starts = _starts(rng, radii, height, width)
     knots = [_wander(rng, start, frames, height, width) for start in starts]
-    if len(starts) > 1 and rng.random() < 0.5:
+    if len(starts) > 1 and np.linalg.norm(starts[0] - starts[1]) < width / 2:
         meet = starts[:2].mean(axis=0) + rng.normal(0, 0.1 * height, 2)
         knots[0], knots[1] = (np.stack([starts[i], meet, starts[1 - i]]) for i in range(2))
     if rng.random() < 0.3:
