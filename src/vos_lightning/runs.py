@@ -24,7 +24,7 @@ from vos_lightning import __version__
 from vos_lightning.errors import InputError
 
 # Nodes that say where and how a run works or is shown, not what it is.
-NOT_PART_OF_IDENTITY = ("run", "table", "sweeps")
+NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -40,12 +40,13 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a mandatory field that is not set.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    chosen = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NOT_PART_OF_IDENTITY])
+    missing = sorted(OmegaConf.missing_keys(chosen))
     if missing:
         raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
-    resolved = OmegaConf.to_container(cfg, resolve=True)
+    resolved = OmegaConf.to_container(chosen, resolve=True)
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
+    return {str(key): value for key, value in resolved.items()}
 
 
 def content_hash(content: Any) -> str:

@@ -198,6 +198,7 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*number of training batches.*",
+        ".*`isinstance.treespec, LeafSpec.`.*",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", message=advice)
 

@@ -5,7 +5,7 @@ import os
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.apps.cli import report_errors
 from vos_lightning.configuration import CONF, register_resolvers
@@ -18,7 +18,8 @@ def _run(cfg: DictConfig) -> None:
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        label = " ".join(o.split(".")[-1] for o in hydra_cfg.overrides.task if not o.startswith("sweeps="))
+        swept = [key for key, values in hydra_cfg.sweeper.params.items() if "," in str(values)]
+        label = " ".join([*(str(OmegaConf.select(cfg, key)) for key in swept), f"seed {cfg.seed}"])
         train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
     else:
         train(cfg)
