@@ -17,10 +17,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from vos_lightning.callbacks import History, Progress
 from vos_lightning.checkpoints import load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_protocol
+from vos_lightning.data.clips import check_readable
+from vos_lightning.data.davis import Sequence
 from vos_lightning.data.modules import VideoData, fingerprint
+from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import Protocol
 from vos_lightning.runs import Run, code_version, content_hash, write_json
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 
@@ -87,6 +88,10 @@ def _train_and_score(cfg: DictConfig, run: Run, data: VideoData, name: str, posi
     torch.set_num_threads(cfg.run.threads)
     seed_everything(cfg.seed, verbose=False)
     task = build_task(cfg)
+    sequences = data.sequences(cfg.data.score_split)
+    check_readable(sequences, cfg.model.slots)
+    unseen = _submission_sequences(cfg, data)
+    check_readable(unseen, cfg.model.slots)
     history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
     trainer = _trainer(cfg, run, [history, Progress(name or run.folder.name, position)], logger)
@@ -98,10 +103,12 @@ def _train_and_score(cfg: DictConfig, run: Run, data: VideoData, name: str, posi
         started = time.monotonic()
         device = trainer.strategy.root_device
         task.model.to(device).eval()
-        sequences = data.sequences(cfg.data.score_split)
         protocol = build_protocol(cfg)
         scores = predict_and_score(task.model, sequences, protocol, run.folder / "masks", device)
-        submission = _submit(cfg, task.model, data, protocol, run, device)
+        submission = None
+        if unseen:
+            archive = run.folder / f"{cfg.data.submit_split}.zip"
+            submission = str(write_submission(task.model, unseen, protocol, archive, device))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,
@@ -137,12 +144,21 @@ def build_task(cfg: DictConfig) -> Segmentation:
     return Segmentation(
         model,
         Optimisation(**cfg.optim),
-        [Stage(**stage) for stage in cfg.train.stages],
+        [_stage(stage) for stage in cfg.train.stages],
         cfg.train.auxiliary_weight,
         cfg.train.unroll,
         cfg.train.match_valid_only,
         cfg.train.compile,
     )
+
+
+def _stage(fields: DictConfig | str) -> Stage:
+    try:
+        return Stage(**fields)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(
+            f"train.stages: {fields} is no stage; give {{epochs: N, previous_mask: ...}}."
+        ) from None
 
 
 def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | None") -> Trainer:
@@ -172,15 +188,10 @@ def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | No
     )
 
 
-def _submit(
-    cfg: DictConfig, model: RVOS, data: VideoData, protocol: Protocol, run: Run, device: torch.device
-) -> str | None:
-    """Path of the zip for cfg.data.submit_split, or None where the data set has no such list."""
+def _submission_sequences(cfg: DictConfig, data: VideoData) -> list[Sequence]:
+    """Those of cfg.data.submit_split; none where the data set has no such list."""
     split = cfg.data.submit_split
-    if split is None or split not in data.splits():
-        return None
-    sequences = data.sequences(split, first_mask_only=True)
-    return str(write_submission(model, sequences, protocol, run.folder / f"{split}.zip", device))
+    return data.sequences(split, first_mask_only=True) if split in data.splits() else []
 
 
 def peak_memory(device: torch.device) -> int:

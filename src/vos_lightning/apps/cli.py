@@ -16,6 +16,7 @@ def report_errors(program: str) -> Iterator[None]:
     try:
         yield
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        sentence = " ".join(str(error).split())
+        # A loader process puts its traceback before the sentence.
+        sentence = " ".join(str(error).rsplit("InputError: ")[-1].split())
         print(f"{program}: {sentence}", file=sys.stderr)
         sys.exit(2)

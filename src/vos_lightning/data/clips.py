@@ -4,7 +4,7 @@ Shapes: B batch, T frames of a clip, O object slots, H W pixels of the network's
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -153,15 +153,38 @@ class ClipDataset(Dataset[Clip]):
         return Clip(clip_frames, clip_labels, counts)
 
     def _read(self, sequence: Sequence, t: int) -> tuple[Tensor, np.ndarray]:
-        frame, mask = sequence.frame(t), sequence.mask(t)
-        if frame.shape[:2] != mask.shape:
-            raise InputError(
-                f"{sequence.masks[t]}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for a frame of "
-                f"{frame.shape[1]}x{frame.shape[0]}; they must agree."
-            )
-        labels = np.where(mask == VOID, 0, mask).astype(np.uint8)
-        check_slots(sequence, t, int(labels.max()), self.slots)
+        frame, labels = read_labelled(sequence, t, self.slots)
         return to_network(frame, self.size), resize_labels(labels, self.size)
+
+
+def read_labelled(sequence: Sequence, t: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frame t (h, w, 3) uint8 and its ids (h, w) uint8, void as background.
+
+    Raises InputError if a file cannot be read, their sizes differ or an id has no slot.
+    """
+    frame, mask = sequence.frame(t), sequence.mask(t)
+    if frame.shape[:2] != mask.shape:
+        raise InputError(
+            f"{sequence.masks[t]}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for a frame of "
+            f"{frame.shape[1]}x{frame.shape[0]}; they must agree."
+        )
+    labels = np.where(mask == VOID, 0, mask).astype(np.uint8)
+    check_slots(sequence, t, int(labels.max()), slots)
+    return frame, labels
+
+
+def check_readable(sequences: Iterable[Sequence], slots: int) -> None:
+    """Reads every frame and mask once, so that a bad file is found before the training that it would end.
+
+    Raises InputError as `read_labelled`; ids that start after frame 0 need no slot.
+    """
+    for sequence in sequences:
+        read_labelled(sequence, 0, slots)
+        for t in range(1, len(sequence)):
+            if sequence.masks[t] is None:
+                sequence.frame(t)
+            else:
+                read_labelled(sequence, t, VOID)
 
 
 def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:
