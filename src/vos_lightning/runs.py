@@ -40,7 +40,8 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a mandatory field that is not set.
     """
-    chosen = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in NOT_PART_OF_IDENTITY])
+    keys: list[Any] = [key for key in cfg if key not in NOT_PART_OF_IDENTITY]
+    chosen = OmegaConf.masked_copy(cfg, keys)
     missing = sorted(OmegaConf.missing_keys(chosen))
     if missing:
         raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")

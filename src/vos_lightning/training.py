@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
@@ -55,8 +55,9 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     run = run_of(cfg, data)
     result = run.result()
     if result is None:
+        work = _prepare(cfg, data)
         with run.claimed():
-            result = run.result() or _work(cfg, run, data, name, position)
+            result = run.result() or _work(cfg, run, work, name or run.folder.name, position)
     else:
         print(f"{name or run.folder.name}: finished before, {summary(result)}", flush=True)
     return result
@@ -71,44 +72,59 @@ def summary(result: dict[str, Any]) -> str:
     return f"{figures} on {result['split']} ({result['train_seconds'] / 60:.1f} min training)"
 
 
-def _work(cfg: DictConfig, run: Run, data: VideoData, name: str, position: int) -> dict[str, Any]:
+class Work(NamedTuple):
+    """What a run needs, known to be usable: module, data, the sequences to score and those to submit."""
+
+    task: Segmentation
+    data: VideoData
+    scored: list[Sequence]
+    submitted: list[Sequence]
+
+
+def _prepare(cfg: DictConfig, data: VideoData) -> Work:
+    """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
+    torch.set_num_threads(cfg.run.threads)
+    seed_everything(cfg.seed, verbose=False)
+    split = cfg.data.submit_split
+    submitted = data.sequences(split, first_mask_only=True) if split in data.splits() else []
+    work = Work(build_task(cfg), data, data.sequences(cfg.data.score_split), submitted)
+    check_readable([*work.scored, *submitted], cfg.model.slots)
+    data.setup()
+    return work
+
+
+def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
     run.set_status("running")
     try:
-        result = _train_and_score(cfg, run, data, name, position)
+        result = _train_and_score(cfg, run, work, name, position)
     except BaseException as error:
         run.set_status("failed", error=str(error), traceback=traceback.format_exc())
         raise
     write_json(run.folder / "result.json", result)
     run.set_status("finished")
-    print(f"{name or run.folder.name}: {summary(result)}", flush=True)
+    print(f"{name}: {summary(result)}", flush=True)
     return result
 
 
-def _train_and_score(cfg: DictConfig, run: Run, data: VideoData, name: str, position: int) -> dict[str, Any]:
-    torch.set_num_threads(cfg.run.threads)
-    seed_everything(cfg.seed, verbose=False)
-    task = build_task(cfg)
-    sequences = data.sequences(cfg.data.score_split)
-    check_readable(sequences, cfg.model.slots)
-    unseen = _submission_sequences(cfg, data)
-    check_readable(unseen, cfg.model.slots)
+def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
+    task = work.task
     history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
-    trainer = _trainer(cfg, run, [history, Progress(name or run.folder.name, position)], logger)
+    trainer = _trainer(cfg, run, [history, Progress(name, position)], logger)
     try:
         resume = run.checkpoint if run.checkpoint.is_file() else None
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
         if cfg.train.evaluate == "best":
             load_strictly(task.model, read_model_weights(run.folder / "best.ckpt"), run.folder / "best.ckpt")
         started = time.monotonic()
         device = trainer.strategy.root_device
         task.model.to(device).eval()
         protocol = build_protocol(cfg)
-        scores = predict_and_score(task.model, sequences, protocol, run.folder / "masks", device)
+        scores = predict_and_score(task.model, work.scored, protocol, run.folder / "masks", device)
         submission = None
-        if unseen:
+        if work.submitted:
             archive = run.folder / f"{cfg.data.submit_split}.zip"
-            submission = str(write_submission(task.model, unseen, protocol, archive, device))
+            submission = str(write_submission(task.model, work.submitted, protocol, archive, device))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,
@@ -127,7 +143,7 @@ def _train_and_score(cfg: DictConfig, run: Run, data: VideoData, name: str, posi
             "submission": submission,
         }
         if logger is not None:
-            logger.log_result(result, sequences, run.folder / "masks")
+            logger.log_result(result, work.scored, run.folder / "masks")
         return result
     finally:
         if logger is not None:
@@ -186,12 +202,6 @@ def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | No
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _submission_sequences(cfg: DictConfig, data: VideoData) -> list[Sequence]:
-    """Those of cfg.data.submit_split; none where the data set has no such list."""
-    split = cfg.data.submit_split
-    return data.sequences(split, first_mask_only=True) if split in data.splits() else []
 
 
 def peak_memory(device: torch.device) -> int:

@@ -16,7 +16,10 @@ def report_errors(program: str) -> Iterator[None]:
     try:
         yield
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        # A loader process puts its traceback before the sentence.
-        sentence = " ".join(str(error).rsplit("InputError: ")[-1].split())
-        print(f"{program}: {sentence}", file=sys.stderr)
+        print(f"{program}: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def sentence(error: BaseException) -> str:
+    """An error's message on one line, without the traceback that a loader process puts before it."""
+    return " ".join(str(error).rsplit("InputError: ")[-1].split()) or type(error).__name__

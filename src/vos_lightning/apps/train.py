@@ -1,13 +1,14 @@
 """vos-train: one run, or with -m a sweep of runs. Options are Hydra's; see conf/train.yaml for the keys."""
 
 import os
+import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vos_lightning.apps.cli import report_errors
+from vos_lightning.apps.cli import report_errors, sentence
 from vos_lightning.configuration import CONF, register_resolvers
 
 register_resolvers()  # at import, since the workers of a sweep compose their configurations themselves
@@ -20,7 +21,11 @@ def _run(cfg: DictConfig) -> None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         swept = [key for key, values in hydra_cfg.sweeper.params.items() if "," in str(values)]
         label = " ".join([*(str(OmegaConf.select(cfg, key)) for key in swept), f"seed {cfg.seed}"])
-        train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
+        try:
+            train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
+        except Exception as error:
+            print(f"{label}: failed, {sentence(error)}", file=sys.stderr, flush=True)
+            raise
     else:
         train(cfg)
 
