@@ -23,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from vos_lightning import __version__
 from vos_lightning.errors import InputError
 
-# Nodes that say where and how a run works or is shown, not what it is.
+# What says where and how a run works or is shown, not what it is; the data's version stands for its place.
 NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
+PLACES_OF_DATA = ("root", "cache")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -47,12 +48,20 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
     resolved = OmegaConf.to_container(chosen, resolve=True)
     assert isinstance(resolved, dict)
+    for place in PLACES_OF_DATA:
+        resolved["data"].pop(place, None)
     return {str(key): value for key, value in resolved.items()}
 
 
 def content_hash(content: Any) -> str:
     """8 hex digits of a JSON-like value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def file_hash(path: Path) -> str:
+    """8 hex digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def code_version() -> str:

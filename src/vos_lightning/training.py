@@ -22,7 +22,7 @@ from vos_lightning.data.davis import Sequence
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
-from vos_lightning.runs import Run, code_version, content_hash, write_json
+from vos_lightning.runs import Run, code_version, content_hash, file_hash, write_json
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     torch.set_num_threads(cfg.run.threads)
     seed_everything(cfg.seed, verbose=False)
+    if cfg.train.evaluate not in ("last", "best"):
+        raise InputError(f"train.evaluate={cfg.train.evaluate}: choose last or best.")
     split = cfg.data.submit_split
     submitted = data.sequences(split, first_mask_only=True) if split in data.splits() else []
     work = Work(build_task(cfg), data, data.sequences(cfg.data.score_split), submitted)
@@ -114,8 +116,8 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
     try:
         resume = run.checkpoint if run.checkpoint.is_file() else None
         trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
-        if cfg.train.evaluate == "best":
-            load_strictly(task.model, read_model_weights(run.folder / "best.ckpt"), run.folder / "best.ckpt")
+        checkpoint = run.folder / f"{cfg.train.evaluate}.ckpt"
+        load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
         device = trainer.strategy.root_device
         task.model.to(device).eval()
@@ -133,6 +135,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "seed": cfg.seed,
             "config_hash": content_hash(run.settings),
             "code_version": code_version(),
+            "checkpoint_hash": file_hash(checkpoint),
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in task.model.parameters()),
             "train_seconds": history.seconds,
