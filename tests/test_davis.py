@@ -66,7 +66,10 @@ def test_255_beside_an_id_in_any_frame_is_void(tmp_path):
     ("path", "text"),
     [
         ("2016/val.txt", "seq\n"),
-        ("480p/val.txt", "".join(f"/JPEGImages/480p/seq/{t}.jpg /Annotations/480p/seq/{t}.png\n" for t in "01")),
+        (
+            "480p/val.txt",
+            "".join(f"/JPEGImages/480p/seq/{t}.jpg /Annotations/480p/seq/{t}.png\n" for t in "01"),
+        ),
     ],
 )
 def test_davis_2016_lists_hold_names_or_pairs_of_paths(tmp_path, path, text):

@@ -159,19 +159,24 @@ def _line(row: Row, table: Table) -> list[str]:
         states = [run.status()["state"] for run in row.runs if run.result() is None]
         ours[0] += f" ({', '.join(states)})"
     server = [_percent(row.server, key) for key in FIGURES] if table.has_server else []
-    difference = "other data"
-    measured = row.server["JF"] if row.server else 100 * (row.score("JF") or 0) if results else None
-    if table.comparable:
-        difference = f"{measured - row.paper['JF']:+.1f}" if measured is not None and row.paper else ""
     return [
         *row.values.values(),
         *ours,
         *server,
         *(_percent(row.paper, key) for key in FIGURES),
-        difference,
+        _difference(row, table),
         ", ".join(str(r["seed"]) for r in results),
         f"{mean((r['train_seconds'] + r['score_seconds']) / 60 for r in results):.1f}" if results else "",
     ]
+
+
+def _difference(row: Row, table: Table) -> str:
+    """J&F less the paper's, in points: the server's where its figures were entered, else ours."""
+    if not table.comparable:
+        return "other data"
+    own = row.score("JF")
+    measured = row.server["JF"] if row.server else None if table.has_server or own is None else 100 * own
+    return f"{measured - row.paper['JF']:+.1f}" if measured is not None and row.paper else ""
 
 
 def _with_spread(values: list[float]) -> str:

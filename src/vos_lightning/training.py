@@ -22,6 +22,7 @@ from vos_lightning.data.davis import Sequence
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
+from vos_lightning.propagation import Protocol
 from vos_lightning.runs import Run, code_version, content_hash, file_hash, write_json
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 
@@ -73,12 +74,13 @@ def summary(result: dict[str, Any]) -> str:
 
 
 class Work(NamedTuple):
-    """What a run needs, known to be usable: module, data, the sequences to score and those to submit."""
+    """What a run needs, known to be usable."""
 
     task: Segmentation
     data: VideoData
     scored: list[Sequence]
-    submitted: list[Sequence]
+    submitted: list[Sequence]  # to a server
+    protocol: Protocol
 
 
 def _prepare(cfg: DictConfig, data: VideoData) -> Work:
@@ -89,7 +91,8 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
         raise InputError(f"train.evaluate={cfg.train.evaluate}: choose last or best.")
     split = cfg.data.submit_split
     submitted = data.sequences(split, first_mask_only=True) if split in data.splits() else []
-    work = Work(build_task(cfg), data, data.sequences(cfg.data.score_split), submitted)
+    scored = data.sequences(cfg.data.score_split)
+    work = Work(build_task(cfg), data, scored, submitted, build_protocol(cfg))
     check_readable([*work.scored, *submitted], cfg.model.slots)
     data.setup()
     return work
@@ -121,12 +124,11 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
         started = time.monotonic()
         device = trainer.strategy.root_device
         task.model.to(device).eval()
-        protocol = build_protocol(cfg)
-        scores = predict_and_score(task.model, work.scored, protocol, run.folder / "masks", device)
+        scores = predict_and_score(task.model, work.scored, work.protocol, run.folder / "masks", device)
         submission = None
         if work.submitted:
             archive = run.folder / f"{cfg.data.submit_split}.zip"
-            submission = str(write_submission(task.model, work.submitted, protocol, archive, device))
+            submission = str(write_submission(task.model, work.submitted, work.protocol, archive, device))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,

@@ -172,3 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(table(scores))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

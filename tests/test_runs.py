@@ -1,0 +1,270 @@
+"""Configurations, sweeps, runs and tables: the command line end to end on a tiny data set."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from vos_lightning import tables
+from vos_lightning.configuration import CONF, ROOT, build_model
+from vos_lightning.data.images import read_mask
+from vos_lightning.errors import InputError
+from vos_lightning.runs import Run, settings, write_json
+from vos_lightning.sweeps import compose_train, expand
+from vos_lightning.training import train
+
+SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+DATA = ["data.spec.train=2", "data.spec.val=1", "data.spec.test=2", "data.spec.frames=10"]
+TINY = [*DATA, "model.hidden=16", "data.size=[64,96]", "data.batch_size=2", "data.val_clips=2"]
+STAGES = "train.stages=[{epochs: %d, previous_mask: inferred}]"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def overrides(cache, tmp_path):
+    return [*TINY, f"data.cache={cache}", f"run.root={tmp_path}/runs", STAGES % 2]
+
+
+def command(program, *arguments, timeout=120):
+    """Runs a program of the package; returns the finished process."""
+    module = f"vos_lightning.apps.{program.removeprefix('vos-')}"
+    arguments = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=timeout)
+
+
+def test_every_configuration_composes():
+    data = {"davis2016": ["data.root=/d"], "davis2017": ["data.root=/d"], "synthetic": []}
+    groups = {
+        group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("model", "scale", "logger")
+    }
+    assert set(data) == {p.stem for p in (CONF / "data").glob("*.yaml")}
+    for name, more in data.items():
+        assert settings(compose_train([f"data={name}", *more]))["data"]["name"] == name
+    for group, names in groups.items():
+        for name in names:
+            assert settings(compose_train([f"{group}={name}"]))
+    for name in groups["model"]:
+        build_model(compose_train([f"model={name}", "scale=embedded"]).model)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
+    cells = expand([f"sweeps={sweep}", "scale=embedded"])
+    published = cells[0].cfg.table.cells
+    assert len(cells) == len(published)
+    assert len({json.dumps(cell.values) for cell in cells}) == len(cells)
+    for cell in cells:
+        build_model(cell.cfg.model)
+        fitting = [p for p in published if all(OmegaConf.select(cell.cfg, k) == v for k, v in p.set.items())]
+        assert len(fitting) == 1
+        # The paper rounds each figure on its own; "J&F" is the mean of J and F.
+        assert pytest.approx((fitting[0].J + fitting[0].F) / 2, abs=0.11) == fitting[0].JF
+
+
+def test_a_seed_list_multiplies_a_sweep():
+    cells = expand(["sweeps=table3", "seed=0,1,2"])
+    assert [(c.values["model.reset_gates"], c.seed) for c in cells] == [
+        (g, s) for g in "12" for s in (0, 1, 2)
+    ]
+
+
+def test_a_run_is_named_by_what_decides_its_result():
+    def folder(*overrides):
+        return Run.of(compose_train(list(overrides)), {"train": "x"}).folder
+
+    base = folder()
+    assert folder("run.threads=7", "data.cache=/elsewhere", "run.jobs=3", "logger=wandb") == base
+    assert len({base, folder("seed=1"), folder("optim.lr=1"), folder("model.bn=frame")}) == 4
+    # The same cell in a sweep and alone.
+    cell = next(c for c in expand(["sweeps=table4"]) if c.values["model.nonlocal_position"] == "res3")
+    assert Run.of(cell.cfg, {"train": "x"}).folder == base
+
+
+def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
+    first = Run.of(compose_train([*overrides, f"run.dir={tmp_path}/here"]), {})
+    other = Run.of(compose_train([*overrides, f"run.dir={tmp_path}/here", "model.cell=lstm"]), {})
+    with first.claimed():
+        pass
+    with pytest.raises(InputError, match=r"model\.cell is gru there and lstm here"), other.claimed():
+        pass
+
+
+BAD = {
+    "model.backbone=resnet9000": "model.backbone=resnet9000: unknown; choose one of",
+    "model.slots=1": r"object id \d of sequence .* exceeds model.slots=1",
+    "train.stages=[abc]": "train.stages: abc is no stage",
+    "train.init_from=missing.ckpt": "missing.ckpt: no such checkpoint",
+    "train.evaluate=first": "train.evaluate=first: choose",
+    "predict.merge=glue": "predict.merge=glue: unknown",
+    "optim.schedule=up": "optim.schedule=up: unknown",
+    "data.cache=/proc/nothing": "/proc/nothing: cannot hold the synthetic data",
+}
+
+
+@pytest.mark.parametrize(("override", "sentence"), BAD.items())
+def test_bad_input_is_one_sentence_and_leaves_nothing(overrides, tmp_path, override, sentence):
+    with pytest.raises(InputError, match=sentence):
+        train(compose_train([*overrides, override]))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_line_says_bad_input_in_one_line(tmp_path):
+    for arguments, words in (
+        (["model=nothing"], "Could not find 'model/nothing'"),
+        (["model.nothing=1"], "model.nothing"),
+        (["data=davis2017", f"data.root={tmp_path}/none"], "none: no such folder"),
+        (["data=davis2017"], "data.root"),
+    ):
+        done = command("vos-train", *arguments, f"run.root={tmp_path}/runs")
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("vos-train: ") and words in last
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_path):
+    arguments = ["-m", "sweeps=table3", *overrides, STAGES % 6, "run.jobs=2"]
+    module = [sys.executable, "-m", "vos_lightning.apps.train", *arguments]
+    process = subprocess.Popen(
+        module, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("runs/*/last.ckpt")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(list(tmp_path.glob("runs/*/result.json"))) < 2
+
+    done = command("vos-train", *arguments)
+    assert done.returncode == 0, done.stderr
+    folders = [path.parent for path in tmp_path.glob("runs/*/result.json")]
+    assert len(folders) == 2
+    for folder in folders:
+        epochs = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+        assert epochs == [str(n) for n in range(6)]
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
+    again = command("vos-train", *arguments)
+    assert again.stdout.count("finished before") == 2
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
+
+    # A cell is lost: the table says so and exits with 1; the other keeps its figures.
+    (folders[0] / "result.json").unlink()
+    table = command("vos-table", *arguments[1:])
+    assert table.returncode == 1
+    assert "first mask copied" in table.stdout and "colour classifier" in table.stdout
+    written = json.loads((tmp_path / "runs/tables/table3-synthetic-embedded.json").read_text())
+    assert sorted(run["result"] is None for row in written["rows"] for run in row["runs"]) == [False, True]
+
+
+def test_one_failing_job_loses_no_other(overrides, tmp_path):
+    arguments = ["-m", "sweeps=table3", *overrides, "model.reset_gates=1,5", "run.jobs=2", STAGES % 1]
+    done = command("vos-train", *arguments)
+    assert done.returncode == 2
+    assert "model.reset_gates=5: must be 1 or 2" in done.stderr
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
+
+
+def davis_cells(root, tmp_path):
+    """Table 3 on a DAVIS tree, whose runs are finished with made-up scores."""
+    cells = expand(
+        ["sweeps=table3", "data=davis2017", f"data.root={root}", f"run.root={tmp_path}/r", "scale=embedded"]
+    )
+    table = tables.build_table(cells)
+    for row, jf in zip(table.rows, (0.30, 0.40), strict=True):
+        folder = row.runs[0].folder
+        folder.mkdir(parents=True)
+        result = {
+            "scores": {"JF": jf, "J": jf, "F": jf, "protocol": "P"},
+            "seed": 0,
+            "train_seconds": 60,
+            "score_seconds": 0,
+            "config_hash": "c",
+            "code_version": "v",
+            "data_version": {},
+        }
+        write_json(folder / "result.json", result)
+    return cells
+
+
+def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp_path):
+    train_cfg = compose_train([*DATA, f"data.cache={cache}"])
+    from vos_lightning.configuration import build_data
+
+    build_data(train_cfg).sequences("train")
+    root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
+    cells = davis_cells(root, tmp_path)
+    columns, lines = tables.cells_of(tables.build_table(cells))
+    assert [line[columns.index("difference")] for line in lines[:2]] == ["other data"] * 2
+    assert any("did not come back" in note for note in tables.notes(tables.build_table(cells)))
+
+    server = tmp_path / "server.yaml"
+    server.write_text("cells:\n- {set: {model.reset_gates: 2}, JF: 33.0, J: 32.0, F: 34.0}\n")
+    columns, lines = tables.cells_of(tables.build_table(cells, server))
+    assert [line[columns.index("difference")] for line in lines[:2]] == ["", "+1.3"]  # 33.0 against 31.7
+    server.write_text("cells:\n- {JF: 33.0}\n")
+    with pytest.raises(InputError, match=r"server\.yaml: must hold cells"):
+        tables.build_table(cells, server)
+
+
+def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
+    result = train(compose_train([*overrides, STAGES % 1]))
+    folder = next(path.parent for path in tmp_path.glob("runs/*/result.json"))
+    root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
+    out = tmp_path / "masks"
+    done = command("vos-predict", folder, out, "--root", root, "--split", "test", "--zip", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    split = root / "ImageSets/2017/test.txt"
+    scored = command(
+        "vos-score", root / "Annotations/480p", out, "--split-list", split, "--json", tmp_path / "scores.json"
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads((tmp_path / "scores.json").read_text())["JF"] == pytest.approx(
+        result["scores"]["JF"], abs=1e-12
+    )
+    names = zipfile.ZipFile(tmp_path / "masks.zip").namelist()
+    assert sorted(names) == sorted(str(p.relative_to(out)) for p in out.glob("*/*.png"))
+    sequence = split.read_text().split()[0]
+    first, given = (p / sequence / "00000.png" for p in (out, root / "Annotations/480p"))
+    assert (read_mask(first) == read_mask(given)).all()
+
+    another = command("vos-predict", folder, tmp_path / "b", "--root", root, "--set", "model.cell=lstm")
+    assert another.returncode == 2 and "a checkpoint of another model" in another.stderr
+    assert not (tmp_path / "b").exists()
+    assert command("vos-predict", folder, out, "--root", root).returncode == 2
+
+
+def test_wandb_keeps_a_run_offline_without_an_account(overrides, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    train(compose_train([*overrides, STAGES % 1, "logger=wandb"]))
+    folder = next(path.parent for path in tmp_path.glob("runs/*/result.json"))
+    kept = list((folder / "wandb").glob("offline-run-*"))
+    assert len(kept) == 1
+    media = {path.parent.name for path in kept[0].rglob("*.png")}
+    assert media, "no mask overlays"
+    content = next(kept[0].glob("run-*.wandb")).read_bytes()
+    assert b"val/JF" in content and b"test/JF" in content
+
+
+def test_make_help_lists_every_target():
+    if shutil.which("make") is None or not (ROOT / "Makefile").is_file():
+        pytest.skip("needs make and a checkout")
+    shown = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
+    for target in ("install", "reproduce-%", "test", "lint", "table3", "table4", "table5"):
+        assert target in shown
+    assert Path(CONF).is_dir()
