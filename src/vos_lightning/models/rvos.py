@@ -152,7 +152,7 @@ class RVOS(nn.Module):
         affinity: str = "embedded_gaussian",
         feeds_next_stage: bool = False,
         auxiliary: bool = False,
-        bn: str = "clip",
+        bn: str = "frame",
     ) -> None:
         super().__init__()
         _one_of("cell", cell, CELLS)
