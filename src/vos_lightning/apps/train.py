@@ -20,7 +20,7 @@ def _run(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         swept = [key for key, values in hydra_cfg.sweeper.params.items() if "," in str(values)]
-        label = " ".join([*(str(OmegaConf.select(cfg, key)) for key in swept), f"seed {cfg.seed}"])
+        label = " ".join(f"{key.split('.')[-1]}={OmegaConf.select(cfg, key)}" for key in [*swept, "seed"])
         try:
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
