@@ -10,6 +10,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 
+def say(line: str) -> None:
+    """Prints a line over whatever progress bar stands there."""
+    print(("\r\x1b[K" if sys.stdout.isatty() else "") + line, flush=True)
+
+
 class History(Callback):
     """Writes metrics.csv, one row an epoch; an interrupted run goes on from the rows of its checkpoint.
 
@@ -93,7 +98,7 @@ class Progress(Callback):
             pace = (time.monotonic() - self._started) / max(1, done - self._first_step)
             figures = ", ".join(f"{key} {value}" for key, value in shown.items())
             left = tqdm.format_interval(pace * (total - done))
-            print(f"{self.name}: step {done} of {total}, {figures}, {left} left", flush=True)
+            say(f"{self.name}: step {done} of {total}, {figures}, {left} left")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from vos_lightning.callbacks import History, Progress
+from vos_lightning.callbacks import History, Progress, say
 from vos_lightning.checkpoints import load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_protocol
 from vos_lightning.data.clips import check_readable
@@ -60,7 +60,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
         with run.claimed():
             result = run.result() or _work(cfg, run, work, name or run.folder.name, position)
     else:
-        print(f"{name or run.folder.name}: finished before, {summary(result)}", flush=True)
+        say(f"{name or run.folder.name}: finished before, {summary(result)}")
     return result
 
 
@@ -107,7 +107,7 @@ def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> di
         raise
     write_json(run.folder / "result.json", result)
     run.set_status("finished")
-    print(f"{name}: {summary(result)}", flush=True)
+    say(f"{name}: {summary(result)}")
     return result
 
 

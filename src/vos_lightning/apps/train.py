@@ -1,7 +1,9 @@
 """vos-train: one run, or with -m a sweep of runs. Options are Hydra's; see conf/train.yaml for the keys."""
 
 import os
-import sys
+import time
+from multiprocessing import current_process
+from threading import Thread
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,19 +17,29 @@ register_resolvers()  # at import, since the workers of a sweep compose their co
 
 
 def _run(cfg: DictConfig) -> None:
+    from vos_lightning.callbacks import say
     from vos_lightning.training import train
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
+        if current_process().name != "MainProcess":
+            Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
         swept = [key for key, values in hydra_cfg.sweeper.params.items() if "," in str(values)]
         label = " ".join(f"{key.split('.')[-1]}={OmegaConf.select(cfg, key)}" for key in [*swept, "seed"])
         try:
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
-            print(f"{label}: failed, {sentence(error)}", file=sys.stderr, flush=True)
+            say(f"{label}: failed, {sentence(error)}")
             raise
     else:
         train(cfg)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this worker once the sweep that started it is gone, so that a killed sweep leaves none behind."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def main() -> None:
