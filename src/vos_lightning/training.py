@@ -189,9 +189,12 @@ def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | No
         filename="best",
         monitor="val/JF" if one_shot else "val/loss",
         mode="max" if one_shot else "min",
-        save_last=True,
         enable_version_counter=False,
         save_on_train_epoch_end=True,
+    )
+    # Not the save_last of `best`, which writes only when the metric rises. After `best`, to hold its state.
+    last = ModelCheckpoint(
+        run.folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
     return Trainer(
         max_epochs=sum(stage.epochs for stage in cfg.train.stages),
@@ -200,7 +203,7 @@ def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | No
         devices=1,
         precision=cfg.train.precision,
         gradient_clip_val=cfg.train.gradient_clip or None,
-        callbacks=[*callbacks, best],
+        callbacks=[*callbacks, best, last],
         logger=logger or False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
