@@ -1,0 +1,332 @@
+"""Losses, matching, augmentation, propagation and whole training runs."""
+
+import csv
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from vos_lightning.configuration import build_data, build_protocol
+from vos_lightning.data.clips import Augmentation, Clip
+from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
+from vos_lightning.errors import InputError
+from vos_lightning.evaluation import predict_and_score
+from vos_lightning.losses import soft_iou_cost, weighted_mean
+from vos_lightning.matching import match_slots
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.propagation import Protocol, merge, propagate
+from vos_lightning.sweeps import compose_train
+from vos_lightning.tasks import Optimisation, Segmentation, Stage
+from vos_lightning.training import build_task, train
+
+# --- losses and matching ---------------------------------------------------------------------------------
+
+
+def slow_cost(mask: np.ndarray, truth: np.ndarray) -> float:
+    above = below = 0.0
+    for p, y in zip(mask.flat, truth.flat, strict=True):
+        above += p * y
+        below += p + y - p * y
+    return 1 - above / (below + 1e-6)
+
+
+def test_soft_iou_is_the_sum_over_pixels() -> None:
+    rng = np.random.default_rng(0)
+    masks, truth = rng.random((3, 2, 6, 7)), (rng.random((3, 2, 6, 7)) < 0.4).astype(float)
+    costs = soft_iou_cost(torch.from_numpy(masks), torch.from_numpy(truth))
+    for index in np.ndindex(3, 2):
+        assert costs[index].item() == pytest.approx(slow_cost(masks[index], truth[index]))
+    weight = torch.tensor([[1, 0], [1, 1], [0, 0]])
+    expected = (costs[0, 0] + costs[1, 0] + costs[1, 1]) / 3
+    torch.testing.assert_close(weighted_mean(costs, weight), expected)
+    assert weighted_mean(costs, weight * 0) == 0
+
+
+def test_an_empty_truth_costs_1_and_teaches_nothing() -> None:
+    masks = torch.rand(2, 5, 5, requires_grad=True)
+    costs = soft_iou_cost(masks, torch.zeros(2, 5, 5))
+    costs.sum().backward()
+    assert costs.tolist() == [1, 1]
+    assert masks.grad is not None and not masks.grad.any()
+
+
+@pytest.mark.parametrize("valid_only", [False, True])
+def test_matching_is_the_best_of_all(valid_only: bool) -> None:
+    rng = np.random.default_rng(1)
+    masks, truth = rng.random((6, 4, 5, 5)) ** 3, rng.random((6, 4, 5, 5)) < 0.3
+    counts = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 1]])
+    truth = (truth & (counts[..., None, None] > 0)).astype(float)
+    tensors = torch.from_numpy(masks), torch.from_numpy(truth), torch.from_numpy(counts)
+    matched = match_slots(*tensors, valid_only).numpy()
+    for order, mask, y, count in zip(matched, masks, truth, counts, strict=True):
+        assert sorted(order) == [0, 1, 2, 3]
+        objects = np.flatnonzero(count)
+        candidates = objects if valid_only else np.arange(4)
+
+        def total(slots, objects=objects, mask=mask, y=y) -> float:
+            return sum(slow_cost(mask[s], y[o]) for s, o in zip(slots, objects, strict=True))
+
+        best = min(itertools.permutations(candidates, len(objects)), key=total)
+        slot_of = {int(o): slot for slot, o in enumerate(order)}
+        assert [slot_of[int(o)] for o in objects] == list(best)
+
+
+# --- augmentation ----------------------------------------------------------------------------------------
+
+NONE = Augmentation(flip=0, rotation=0, translation=0, shear=0, zoom=(1, 1))
+
+
+def labelled_clip() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two equal frames whose channels are the labels: a disk of 1 in 0."""
+    y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(90) - 44.5, indexing="ij")
+    labels = (x**2 + y**2 <= 18**2).to(torch.uint8).expand(2, -1, -1)
+    return labels[:, None].float().expand(-1, 3, -1, -1), labels
+
+
+def test_no_ranges_leave_a_clip_as_it_is() -> None:
+    frames, labels = torch.rand(2, 3, 20, 30), torch.randint(0, 5, (2, 20, 30), dtype=torch.uint8)
+    warped, ids = NONE(frames, labels, np.random.default_rng(0))
+    torch.testing.assert_close(warped, frames, atol=1e-4, rtol=0)
+    assert torch.equal(ids, labels)
+
+
+def test_a_flip_mirrors() -> None:
+    frames, labels = torch.rand(2, 3, 20, 30), torch.randint(0, 5, (2, 20, 30), dtype=torch.uint8)
+    warped, ids = NONE._replace(flip=1)(frames, labels, np.random.default_rng(0))
+    torch.testing.assert_close(warped, frames.flip(-1), atol=1e-4, rtol=0)
+    assert torch.equal(ids, labels.flip(-1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_stay_on_their_pixels(seed: int) -> None:
+    frames, labels = labelled_clip()
+    warped, ids = Augmentation()(frames, labels, np.random.default_rng(seed))
+    assert not torch.equal(ids, labels)
+    assert torch.equal(ids[0], ids[1]) and torch.equal(warped[0], warped[1])
+    inside = (warped[:, 0] < 1e-3) | (warped[:, 0] > 1 - 1e-3)  # away from edges
+    assert inside.float().mean() > 0.8
+    assert torch.equal(warped[:, 0].round()[inside], ids.float()[inside])
+
+
+@pytest.mark.parametrize("zoom", [0.7, 1.4])
+def test_a_zoom_scales_areas(zoom: float) -> None:
+    frames, labels = labelled_clip()
+    _, ids = NONE._replace(zoom=(zoom, zoom), rotation=10)(frames, labels, np.random.default_rng(0))
+    assert ids.sum() / labels.sum() == pytest.approx(zoom**2, rel=0.02)
+
+
+# --- propagation -----------------------------------------------------------------------------------------
+
+SIZE = (64, 96)
+VIDEO = (96, 144)
+
+
+def copier(sign: int = 1) -> RVOS:
+    """A network whose weights are set to repeat the previous mask, or with sign -1 its complement."""
+    model = RVOS("shufflenet_v2_x0_5", "none", hidden=8).eval()
+    for p in model.decoder.parameters():
+        nn.init.zeros_(p)
+    weights = model.decoder.state_dict()
+    # The finest level: input and output gates open, the cell reads the mask, the input after 2 + 2 channels.
+    weights["cells.3.gates.bias"][:] = torch.tensor([9.0, -9.0, 9.0, 0.0])
+    weights["cells.3.gates.weight"][3, 4, 1, 1] = 5  # the state is tanh(1) = 0.76 where the mask is 1
+    weights["conv_out.weight"][0, 0, 1, 1] = sign * 40
+    weights["conv_out.bias"][:] = -sign * 26
+    return model
+
+
+def disk(row: int, column: int, number: int = 1) -> np.ndarray:
+    y, x = np.mgrid[: VIDEO[0], : VIDEO[1]]
+    return (number * ((y - row) ** 2 + (x - column) ** 2 <= 18**2)).astype(np.uint8)
+
+
+def frames(count: int = 6) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, *VIDEO, 3), dtype=np.uint8))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_masks_come_frame_by_frame_at_the_videos_size() -> None:
+    read = []
+
+    def endless() -> Iterator[np.ndarray]:
+        for t in itertools.count():
+            read.append(t)
+            yield frames(1)[0]
+
+    given = disk(50, 50)
+    masks = propagate(copier(), endless(), {0: given}, Protocol(SIZE))
+    assert read == []
+    for t in range(3):
+        mask = next(masks)
+        assert read == list(range(t + 1))
+        assert mask.shape == VIDEO and mask.dtype == np.uint8
+        assert np.array_equal(mask, given) if t == 0 else iou(mask == 1, given == 1) > 0.7
+
+
+@pytest.mark.parametrize("rule", ["painter", "argmax"])
+def test_ids_need_not_be_contiguous(rule: str) -> None:
+    given = disk(40, 35) + disk(50, 105, 3)
+    for mask in propagate(copier(), frames(4), {0: given}, Protocol(SIZE, merge=rule)):
+        assert set(np.unique(mask)) == {0, 1, 3}
+        assert all(iou(mask == i, given == i) > 0.7 for i in (1, 3))
+
+
+def test_a_late_object_starts_at_its_frame_from_its_mask() -> None:
+    early, late = disk(40, 35), disk(50, 105, 2)
+    given = {0: early, 2: late + disk(20, 60), 4: disk(40, 35, 2)}  # only first masks are to be read
+    for t, mask in enumerate(propagate(copier(), frames(), given, Protocol(SIZE))):
+        assert iou(mask == 1, early == 1) > 0.6
+        assert not (mask == 2).any() if t < 2 else iou(mask == 2, late == 2) > 0.6
+
+
+def test_given_frames_says_how_long_the_given_mask_is_read() -> None:
+    given = disk(50, 70)
+    for count, expected in ((1, [1, 1, 0, 1]), (2, [1, 0, 1, 0]), (3, [1, 0, 0, 1])):
+        masks = list(propagate(copier(-1), frames(4), {0: given}, Protocol(SIZE, given_frames=count)))
+        # The network gives the complement: on the given mask a 0, on a 0 a 1. Frame 0 shows the given mask.
+        assert [int(mask[50, 70]) for mask in masks] == expected
+
+
+def test_a_zero_shot_model_ignores_what_is_given() -> None:
+    torch.manual_seed(0)
+    model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
+    a, b = (list(propagate(model, frames(2), given, Protocol(SIZE))) for given in ({}, {0: disk(50, 50)}))
+    assert all(np.array_equal(x, y) and x.shape == VIDEO for x, y in zip(a, b, strict=True))
+
+
+def test_merge_rules_differ_where_slots_overlap() -> None:
+    masks = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.6, 0.7, 0.3, 0.5]], [[0.1, 0.55, 0.49, 0.2]]])
+    assert merge(masks, (1, 4), "painter").tolist() == [[2, 3, 0, 0]]
+    assert merge(masks, (1, 4), "argmax").tolist() == [[1, 2, 0, 0]]
+    assert merge(masks, (2, 8), "painter").tolist() == [[2, 2, 3, 3, 0, 0, 0, 0]] * 2
+    assert merge(masks, (2, 8), "argmax").shape == (2, 8)
+    with pytest.raises(InputError, match=r"predict\.merge=best"):
+        Protocol(SIZE, merge="best")
+
+
+# --- training --------------------------------------------------------------------------------------------
+
+
+def test_stages_and_rates() -> None:
+    task = Segmentation(copier(), Optimisation(), [Stage(2, "ground_truth"), Stage(1), Stage(2)])
+    assert [task.stage_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
+    rates = Optimisation(schedule="cosine", warmup_steps=10)
+    assert rates.factor(0, 100) == pytest.approx(0.1)
+    assert rates.factor(50, 100) == pytest.approx(0.5)
+    assert rates.factor(100, 100) == pytest.approx(0)
+    assert all(Optimisation().factor(step, 100) == 1 for step in (0, 50, 100))
+
+
+def test_gradients_flow_through_as_many_frames_as_asked() -> None:
+    frames = torch.randn(1, 4, 3, *SIZE, requires_grad=True)
+    labels = torch.zeros(1, 4, *SIZE, dtype=torch.uint8)
+    labels[:, :, 20:40, 30:60] = 1
+    reached = []
+    for unroll in (0, 2):
+        torch.manual_seed(0)
+        model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, bn="frozen")
+        task = Segmentation(model, Optimisation(), [Stage(1)], unroll=unroll)
+        # Only the last frame counts in the loss.
+        counts = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1)
+        loss, _ = task.clip_loss(Clip(frames, labels, counts), "inferred")
+        (gradient,) = torch.autograd.grad(loss, frames)
+        reached.append(gradient.abs().amax((0, 2, 3, 4)).gt(0).tolist())
+    assert reached == [[True, True, True, True], [False, False, True, True]]
+
+
+SPEC = SyntheticSpec(train=36, val=1, test=4, frames=6, height=64, width=96)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cache")
+    write_synthetic(path, SPEC, workers=1)
+    return path
+
+
+def configuration(cache: Path, folder: Path, *overrides: str) -> DictConfig:
+    spec = ", ".join(f"{key}: {value}" for key, value in vars(SPEC).items())
+    return compose_train(
+        [
+            *("model=rvos", "scale=embedded", "model.hidden=16", f"data.cache={cache}"),
+            *(f"data.spec={{{spec}}}", "data.size=[64, 96]", "data.clip_length=2", "data.val_clips=2"),
+            *("optim.lr=0.01", "optim.backbone_lr=0.01", "optim.warmup_steps=5", "data.augment=false"),
+            *(f"run.dir={folder}", "run.threads=1", "run.accelerator=cpu"),
+            *overrides,
+        ]
+    )
+
+
+def test_training_teaches(cache: Path, tmp_path: Path) -> None:
+    stages = "train.stages=[{epochs: 2, previous_mask: ground_truth}, {epochs: 2}]"
+    cfg = configuration(cache, tmp_path / "run", stages)
+    torch.manual_seed(0)
+    model = build_task(cfg).model.eval()
+    held_out = build_data(cfg).sequences("test")
+    before = predict_and_score(model, held_out, build_protocol(cfg), tmp_path / "untrained")
+    after = train(cfg)["scores"]
+    assert after["J"] > before["J"] + 0.15
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 4
+    assert losses[-1] < 0.65 * losses[0]
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        "train.stages=[{epochs: 1, previous_mask: ground_truth}, {epochs: 2}]",
+        *("data.augment=true", "data.train_split=test", "data.score_split=val"),
+    ]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(configuration(cache, whole, *options))
+    training_step = Segmentation.training_step
+    for epoch in (1, 2):  # where a stage starts, and inside it
+
+        def fail(self, clip, index, epoch=epoch):
+            if (self.current_epoch, index) == (epoch, 1):
+                raise RuntimeError("interrupted")
+            return training_step(self, clip, index)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Segmentation, "training_step", fail)
+            with pytest.raises(RuntimeError, match="interrupted"):
+                train(configuration(cache, broken, *options))
+        assert checkpoint(broken)["epoch"] == epoch - 1
+        assert not (broken / "result.json").exists()
+    train(configuration(cache, broken, *options))
+
+    ours, expected = checkpoint(broken), checkpoint(whole)
+    assert ours["global_step"] == expected["global_step"]
+    for key, value in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key
+    for run in (ours, expected):
+        steps = {int(s["step"]) for s in run["optimizer_states"][0]["state"].values()}
+        assert steps == {run["global_step"] * 2 // 3}  # Adam began anew with the second stage
+    with (broken / "metrics.csv").open() as a, (whole / "metrics.csv").open() as b:
+        rows = [[row["train/loss"] for row in csv.DictReader(file)] for file in (a, b)]
+    assert rows[0] == rows[1] and len(rows[0]) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_on_a_gpu_in_bf16(cache: Path, tmp_path: Path) -> None:
+    options = ("train.precision=bf16-mixed", "run.accelerator=cuda", "train.max_steps=1")
+    result = train(configuration(cache, tmp_path, *options, "data.score_split=val"))
+    assert result["steps"] == 1 and result["device"] != "cpu"
+    row = next(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert math.isfinite(float(row["train/loss"]))
