@@ -19,7 +19,7 @@ OVERLAYS = 4  # sequences shown, three frames each
 
 def mode(wanted: Mode | None) -> Mode:
     """`wanted` if it is given; else online with an account (a key or a login), offline without."""
-    return wanted or ("online" if wandb.api.api_key else "offline")
+    return wanted or ("online" if wandb.login(prompt=False) else "offline")
 
 
 class RunLogger(WandbLogger):
