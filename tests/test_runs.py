@@ -18,7 +18,7 @@ from vos_lightning.configuration import CONF, ROOT, build_model
 from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
 from vos_lightning.runs import Run, settings, write_json
-from vos_lightning.sweeps import compose_train, expand
+from vos_lightning.sweep import compose_train, expand
 from vos_lightning.training import train
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))

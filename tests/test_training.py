@@ -22,7 +22,7 @@ from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.propagation import Protocol, merge, propagate
-from vos_lightning.sweeps import compose_train
+from vos_lightning.sweep import compose_train
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 from vos_lightning.training import build_task, train
 

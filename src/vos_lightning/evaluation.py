@@ -23,7 +23,7 @@ from vos_lightning.models.rvos import RVOS
 from vos_lightning.propagation import Protocol, propagate
 from vos_lightning.runs import read_config
 from vos_lightning.scoring.davis import score_sequence, summarise
-from vos_lightning.sweeps import compose_train
+from vos_lightning.sweep import compose_train
 
 
 def predict(

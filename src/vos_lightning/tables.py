@@ -19,7 +19,7 @@ from vos_lightning.data.modules import fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.runs import Run, code_version, read_json, write_json
 from vos_lightning.scoring.davis import score_sequence, summarise
-from vos_lightning.sweeps import Cell
+from vos_lightning.sweep import Cell
 from vos_lightning.training import run_of
 
 FIGURES = ("JF", "J", "F")
@@ -83,7 +83,7 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     """Collects a sweep's runs.
 
     Args:
-        cells: of `sweeps.expand`.
+        cells: of `sweep.expand`.
         server: a YAML file with the server's figures: `cells: [{set: {KEY: VALUE}, JF: .., J: .., F: ..}]`.
 
     Raises:

@@ -112,14 +112,15 @@ def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> di
 
 
 def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
-    task = work.task
+    task, version = work.task, code_version()
     history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
     trainer = _trainer(cfg, run, [history, Progress(name, position)], logger)
     try:
         resume = run.checkpoint if run.checkpoint.is_file() else None
         trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
-        checkpoint = run.folder / f"{cfg.train.evaluate}.ckpt"
+        best = run.folder / "best.ckpt"
+        checkpoint = best if cfg.train.evaluate == "best" and best.is_file() else run.checkpoint
         load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
         device = trainer.strategy.root_device
@@ -136,7 +137,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "data_version": run.settings["data_version"],
             "seed": cfg.seed,
             "config_hash": content_hash(run.settings),
-            "code_version": code_version(),
+            "code_version": version,
             "checkpoint_hash": file_hash(checkpoint),
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in task.model.parameters()),

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
 def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning import tables
     from vos_lightning.runs import write_json
-    from vos_lightning.sweeps import expand
+    from vos_lightning.sweep import expand
 
     table = tables.build_table(expand(overrides), server)
     columns, lines = tables.cells_of(table)
