@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 def say(line: str) -> None:
     """Prints a line over whatever progress bar stands there."""
-    print(("\r\x1b[K" if sys.stdout.isatty() else "") + line, flush=True)
+    # In one write, so that runs side by side do not mix their lines.
+    print(("\r\x1b[K" if sys.stdout.isatty() else "") + f"{line}\n", end="", flush=True)
 
 
 class History(Callback):
