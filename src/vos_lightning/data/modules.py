@@ -4,6 +4,7 @@ import hashlib
 from abc import abstractmethod
 from pathlib import Path
 
+import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -81,7 +82,7 @@ class VideoData(LightningDataModule):
             drop_last=drop_last,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
 
 
