@@ -78,6 +78,13 @@ def test_davis_2016_lists_hold_names_or_pairs_of_paths(tmp_path, path, text):
     assert [(s.name, len(s)) for s in sequences] == [("seq", FRAMES)]
 
 
+def test_davis_2016_is_one_object_whatever_the_ids(tmp_path):
+    masks = {t: drawn("P", 0, 1, 2, 255) for t in range(FRAMES)}
+    sequence = load_davis(tree(tmp_path, masks, {"2016/val.txt": "seq\n"}), "val", year=2016)[0]
+    assert sequence.objects == (1,)
+    assert (sequence.mask(0)[0, :4] == [0, 1, 1, 255]).all()
+
+
 def test_test_splits_need_first_masks_only(tmp_path):
     root = tree(tmp_path, {0: drawn("P", 0, 1)}, {"2017/test-dev.txt": "seq\n"}, "Full-Resolution")
     sequence = load_davis(root, "test-dev", resolution="Full-Resolution", first_mask_only=True)[0]

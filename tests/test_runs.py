@@ -80,6 +80,17 @@ def test_a_seed_list_multiplies_a_sweep():
     ]
 
 
+def test_a_key_on_the_command_line_replaces_the_sweeps_own():
+    def points(*overrides):
+        return [dict(cell.values) for cell in expand(["sweeps=table4", *overrides])]
+
+    assert points("model.cell=gru") == [{"model.nonlocal_position": p} for p in ("res3", "res4", "res5")]
+    cells, places = ("gru", "lstm"), ("res4", "none")
+    assert points("model.nonlocal_position=res4,none") == [
+        {"model.cell": c, "model.nonlocal_position": p} for c in cells for p in places
+    ]
+
+
 def test_a_run_is_named_by_what_decides_its_result():
     def folder(*overrides):
         return Run.of(compose_train(list(overrides)), {"train": "x"}).folder
@@ -99,6 +110,10 @@ def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
         pass
     with pytest.raises(InputError, match=r"model\.cell is gru there and lstm here"), other.claimed():
         pass
+    # A finished run of other settings is not taken for this one.
+    write_json(tmp_path / "here" / "result.json", {})
+    with pytest.raises(InputError, match="holds another run"):
+        train(compose_train([*overrides, f"run.dir={tmp_path}/here", "seed=5"]))
 
 
 BAD = {

@@ -1,5 +1,6 @@
 """Weights from files: strict loading with errors that name the key, and the official RVOS checkpoints."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,19 @@ def read_checkpoint(path: Path) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({reason}).") from error
+
+
+def checkpoint_hash(path: Path) -> str:
+    """8 hex digits of a checkpoint's content, a file's or a folder's encoder.pt and decoder.pt.
+
+    Raises InputError if it is not there.
+    """
+    digest = hashlib.sha256()
+    for file in [path / "encoder.pt", path / "decoder.pt"] if path.is_dir() else [path]:
+        if not file.is_file():
+            raise InputError(f"{file}: no such checkpoint file.")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:

@@ -57,31 +57,42 @@ def propagate(
     Args:
         model: in eval mode; one that reads no masks ignores `given` and gives proposals.
         frames: (h, w, 3) uint8 RGB.
-        given: frame -> ids (h, w) uint8; frame 0 must be there for a one-shot model.
+        given: frame -> ids (h, w) uint8; a slot has an empty mask until its object is given.
         protocol: see `Protocol`.
         device: where the model is.
+
+    Raises:
+        InputError: a one-shot model without any given mask, or one of another size than its frame.
     """
     one_shot = model.mask_input
     labels = _first_masks(given)
+    if one_shot and not labels:
+        raise InputError("No mask is given; a one-shot model needs the first mask of each object.")
     slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
-    first = _slot_masks(labels[0], slots, protocol.size, device) if one_shot else None
-    previous, state = first, None
+    empty = torch.zeros(1, slots, *protocol.size, device=device)
+    first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
     for t, frame in enumerate(frames):
+        nothing = np.zeros(frame.shape[:2], np.uint8)
         if slots == 0:
-            yield np.zeros(frame.shape[:2], np.uint8)
+            yield nothing
             continue
-        if one_shot and t < protocol.given_frames:
+        if one_shot and t in labels:
+            if labels[t].shape != nothing.shape:
+                raise InputError(f"Frame {t}: the given mask must have the frame's size, {frame.shape[:2]}.")
+            new, starts = _slot_masks(labels[t], slots, protocol.size, device)
+            first, previous = torch.where(starts, new, first), torch.where(starts, new, previous)
+            started = started | starts
+        if t < protocol.given_frames:
             previous = first
-        if previous is not None and t in labels and t > 0:
-            started = _slot_masks(labels[t], slots, protocol.size, device)
-            previous = torch.where(started.amax((2, 3), keepdim=True) > 0, started, previous)
         image = to_network(frame, protocol.size).to(device)
         features = model.encode(image[None, None])[0]
-        step = model.step(features, slots, protocol.size, previous, state)
+        step = model.step(features, slots, protocol.size, previous if one_shot else None, state)
         state = step.state
         masks = torch.sigmoid(step.logits.float())
-        previous = masks if one_shot else None
-        yield labels[0] if one_shot and t == 0 else merge(masks[0], frame.shape[:2], protocol.merge)
+        previous = masks = masks * started if one_shot else masks
+        yield (
+            labels.get(0, nothing) if one_shot and t == 0 else merge(masks[0], nothing.shape, protocol.merge)
+        )
 
 
 def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -106,8 +117,11 @@ def merge(masks: Tensor, size: tuple[int, ...], rule: str) -> np.ndarray:
     return resize_labels(painted, (size[0], size[1]))
 
 
-def _slot_masks(labels: np.ndarray, slots: int, size: tuple[int, int], device: torch.device | str) -> Tensor:
-    """Ids (h, w) as masks (1, O, H, W) float32."""
+def _slot_masks(
+    labels: np.ndarray, slots: int, size: tuple[int, int], device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Ids (h, w) as masks (1, O, H, W) float32, and which slots occur in them, (1, O, 1, 1) bool."""
     small = torch.from_numpy(np.array(resize_labels(labels, size))).to(device)
-    ids = torch.arange(1, slots + 1, device=device, dtype=torch.uint8).view(-1, 1, 1)
-    return (small[None] == ids).float()[None]
+    ids = torch.arange(1, slots + 1, device=device, dtype=torch.uint8).view(1, -1, 1, 1)
+    present = torch.isin(ids, torch.from_numpy(np.unique(labels)).to(device))
+    return (small == ids).float(), present

@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from vos_lightning import __version__
 from vos_lightning.errors import InputError
 
-# What says where and how a run works or is shown, not what it is; the data's version stands for its place.
+# What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
 NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
-PLACES_OF_DATA = ("root", "cache")
+PLACES = ("data.root", "data.cache", "train.init_from")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -48,20 +48,15 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
     resolved = OmegaConf.to_container(chosen, resolve=True)
     assert isinstance(resolved, dict)
-    for place in PLACES_OF_DATA:
-        resolved["data"].pop(place, None)
+    for place in PLACES:
+        node, key = place.split(".")
+        resolved[node].pop(key, None)
     return {str(key): value for key, value in resolved.items()}
 
 
 def content_hash(content: Any) -> str:
     """8 hex digits of a JSON-like value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def file_hash(path: Path) -> str:
-    """8 hex digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def code_version() -> str:
@@ -133,10 +128,16 @@ class Run:
             except BlockingIOError:
                 print(f"{self.folder}: another process works on this run; waiting for it.", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            self._check_settings()
+            self.check_settings()
+            path = self.folder / "config.yaml"
+            if not path.is_file():
+                partial = path.with_suffix(".partial")
+                OmegaConf.save(OmegaConf.create(self.settings), partial)
+                partial.replace(path)
             yield
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
+        """Raises InputError if the folder belongs to a run with other settings; says which differ."""
         path = self.folder / "config.yaml"
         if path.is_file():
             there, here = flatten(settings(read_config(path))), flatten(self.settings)
@@ -149,10 +150,6 @@ class Run:
                 raise InputError(
                     f"{self.folder}: holds another run ({'; '.join(differing)}); choose another run.dir."
                 )
-        else:
-            partial = path.with_suffix(".partial")
-            OmegaConf.save(OmegaConf.create(self.settings), partial)
-            partial.replace(path)
 
 
 def read_json(path: Path) -> Any:

@@ -42,20 +42,19 @@ def expand(overrides: list[str]) -> list[Cell]:
     if "table" not in cfg:
         raise InputError("sweeps: not set; name one, such as sweeps=table4.")
     params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
-    swept = [
-        o
-        for o in OverridesParser.create().parse_overrides(params) + given
-        if o.is_sweep_override() or o.input_line in params
+    # As in Hydra's sweeper, a key given on the command line replaces the sweep's own.
+    grid = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(params)}
+    grid |= {o.get_key_element(): o for o in given if o.is_sweep_override() or o.get_key_element() in grid}
+    keys = list(grid)
+    choices = [
+        list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.value()] for o in grid.values()
     ]
-    keys = [o.get_key_element() for o in swept]
-    choices = [list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.value()] for o in swept]
     cells = []
     for values in product(*choices):
         point = dict(zip(keys, values, strict=True))
         composed = compose_train([*fixed, *(f"{key}={value}" for key, value in point.items())])
-        labels = {
-            k: str(OmegaConf.select(composed, k)) for k, c in zip(keys, choices, strict=True) if len(c) > 1
-        }
+        shown = [key for key, choice in zip(keys, choices, strict=True) if len(choice) > 1] or keys
+        labels = {key: str(OmegaConf.select(composed, key)) for key in shown}
         labels.pop("seed", None)
         cells.append(Cell(labels, composed.seed, composed))
     return cells

@@ -213,22 +213,26 @@ def notes(table: Table) -> list[str]:
 def _conditions(cfg: DictConfig) -> str:
     size = "x".join(map(str, cfg.data.size))
     epochs = sum(stage.epochs for stage in cfg.train.stages)
-    weights = "no weights" if cfg.model.weights == "none" else f"weights {cfg.model.weights}"
+    length = f"{epochs} epochs" if cfg.train.max_steps < 0 else f"{cfg.train.max_steps} steps"
+    weights = cfg.train.init_from or f"{cfg.model.weights} weights".replace("none", "no")
     return (
-        f"{cfg.model.backbone} with {weights}, {size}, batch {cfg.data.batch_size}, clips of "
-        f"{cfg.data.clip_length}, {epochs} epochs"
+        f"{cfg.model.backbone} from {weights}, {cfg.model.affinity} affinity, {size}, "
+        f"batch {cfg.data.batch_size}, clips of {cfg.data.clip_length}, {length}"
     )
 
 
 def _order(table: Table) -> str:
-    rows = [row for row in table.rows if row.paper and row.score("JF") is not None]
+    def measured(row: Row) -> float | None:
+        return (row.server or {}).get("JF") if table.has_server else row.score("JF")
+
+    rows = [row for row in table.rows if row.paper and measured(row) is not None]
     if len(rows) < 2:
         return "Order: too few cells are finished to compare with the paper's."
 
     def names(key: Callable[[Row], float]) -> list[str]:
         return [" ".join(row.values.values()) for row in sorted(rows, key=key, reverse=True)]
 
-    paper, ours = names(lambda r: r.paper["JF"] if r.paper else 0), names(lambda r: r.score("JF") or 0)
+    paper, ours = names(lambda r: r.paper["JF"] if r.paper else 0), names(lambda r: measured(r) or 0)
     verdict = "came back" if paper == ours else "did not come back"
     return f"The paper's order ({', '.join(paper)}) {verdict}; here {', '.join(ours)}."
 

@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from vos_lightning.callbacks import History, Progress, say
-from vos_lightning.checkpoints import load_strictly, read_model_weights
+from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_protocol
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.davis import Sequence
@@ -23,7 +23,7 @@ from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
 from vos_lightning.propagation import Protocol
-from vos_lightning.runs import Run, code_version, content_hash, file_hash, write_json
+from vos_lightning.runs import Run, code_version, content_hash, write_json
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def run_of(cfg: DictConfig, data: VideoData) -> Run:
     """The run of a configuration on the data as it is: its identity holds a fingerprint of the files used."""
     splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split))
     versions = {split: fingerprint(data.sequences(split)) for split in splits}
+    if cfg.train.init_from:
+        versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
     return Run.of(cfg, versions)
 
 
@@ -54,6 +56,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     _quiet()
     data = build_data(cfg)
     run = run_of(cfg, data)
+    run.check_settings()
     result = run.result()
     if result is None:
         work = _prepare(cfg, data)
@@ -90,7 +93,12 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     if cfg.train.evaluate not in ("last", "best"):
         raise InputError(f"train.evaluate={cfg.train.evaluate}: choose last or best.")
     split = cfg.data.submit_split
-    submitted = data.sequences(split, first_mask_only=True) if split in data.splits() else []
+    submitted = []
+    if split in data.splits():
+        try:
+            submitted = data.sequences(split, first_mask_only=True)
+        except InputError as error:
+            say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split)
     work = Work(build_task(cfg), data, scored, submitted, build_protocol(cfg))
     check_readable([*work.scored, *submitted], cfg.model.slots)
@@ -138,7 +146,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "seed": cfg.seed,
             "config_hash": content_hash(run.settings),
             "code_version": version,
-            "checkpoint_hash": file_hash(checkpoint),
+            "checkpoint_hash": checkpoint_hash(checkpoint),
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in task.model.parameters()),
             "train_seconds": history.seconds,
@@ -158,7 +166,10 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
 
 def build_task(cfg: DictConfig) -> Segmentation:
     """The LightningModule of a configuration, with the weights of train.init_from if it is set."""
-    model = build_model(cfg.model)
+    settings = cfg.model.copy()
+    if cfg.train.init_from:
+        settings.weights = "none"  # the checkpoint's replace them
+    model = build_model(settings)
     if cfg.train.init_from:
         load_strictly(model, read_model_weights(Path(cfg.train.init_from)), cfg.train.init_from)
     if cfg.train.channels_last:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.apps.cli import report_errors, sentence
 from vos_lightning.configuration import CONF, register_resolvers
+from vos_lightning.errors import InputError
 
 register_resolvers()  # at import, since the workers of a sweep compose their configurations themselves
 
@@ -24,8 +25,11 @@ def _run(cfg: DictConfig) -> None:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         if current_process().name != "MainProcess":
             Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
-        swept = [key for key, values in hydra_cfg.sweeper.params.items() if "," in str(values)]
-        label = " ".join(f"{key.split('.')[-1]}={OmegaConf.select(cfg, key)}" for key in [*swept, "seed"])
+        if cfg.run.dir:
+            raise InputError("run.dir: the runs of a sweep each need their own folder; set run.root.")
+        swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
+        keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
+        label = " ".join(f"{key.split('.')[-1]}={OmegaConf.select(cfg, key)}" for key in keys)
         try:
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:

@@ -25,6 +25,7 @@ class Sequence:
     name: str
     frames: tuple[Path, ...]
     masks: tuple[Path | None, ...]
+    one_object: bool = False  # DAVIS-2016: all ids are one
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -42,7 +43,9 @@ class Sequence:
         if path is None:
             raise InputError(f"{self.frames[t]}: sequence {self.name} has no mask for this frame.")
         mask = read_mask(path)
-        return (mask == VOID).astype(np.uint8) if self.is_binary else mask
+        if self.is_binary:
+            return (mask == VOID).astype(np.uint8)
+        return np.where(mask == VOID, VOID, mask > 0).astype(np.uint8) if self.one_object else mask
 
     @cached_property
     def is_binary(self) -> bool:
@@ -95,11 +98,14 @@ def load_davis(
             f"{root}: no such folder; set data.root to the DAVIS tree (the folder of JPEGImages)."
         )
     return [
-        _load_sequence(root, resolution, name, first_mask_only) for name in _split_names(root, year, split)
+        _load_sequence(root, resolution, name, first_mask_only, year == 2016)
+        for name in _split_names(root, year, split)
     ]
 
 
-def _load_sequence(root: Path, resolution: str, name: str, first_mask_only: bool) -> Sequence:
+def _load_sequence(
+    root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool
+) -> Sequence:
     folder = root / "JPEGImages" / resolution / name
     frames = tuple(sorted(folder.glob("*.jpg")))
     if not frames:
@@ -114,4 +120,4 @@ def _load_sequence(root: Path, resolution: str, name: str, first_mask_only: bool
     if not first_mask_only and None in masks:
         missing = frames[masks.index(None)].stem
         raise InputError(f"{annotations / missing}.png: no such file; sequence {name} needs a mask a frame.")
-    return Sequence(name, frames, masks)
+    return Sequence(name, frames, masks, one_object)
