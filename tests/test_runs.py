@@ -259,6 +259,8 @@ def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
 
     another = command("vos-predict", folder, tmp_path / "b", "--root", root, "--set", "model.cell=lstm")
     assert another.returncode == 2 and "a checkpoint of another model" in another.stderr
+    bare = command("vos-predict", folder, tmp_path / "b", "--frames", root / "JPEGImages/480p" / sequence)
+    assert bare.returncode == 2 and "no mask is given" in bare.stderr
     assert not (tmp_path / "b").exists()
     assert command("vos-predict", folder, out, "--root", root).returncode == 2
 

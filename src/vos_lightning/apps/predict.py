@@ -49,6 +49,9 @@ def _predict(args: argparse.Namespace) -> None:
     sequences = _sequences(args)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cfg, model = load_run(args.checkpoint, args.set)
+    for sequence in sequences:
+        if model.mask_input and not any(sequence.masks):
+            raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
     model.to(device).eval()
     started, frames = time.monotonic(), 0
     for sequence in sequences:
