@@ -214,7 +214,7 @@ def _conditions(cfg: DictConfig) -> str:
     size = "x".join(map(str, cfg.data.size))
     epochs = sum(stage.epochs for stage in cfg.train.stages)
     length = f"{epochs} epochs" if cfg.train.max_steps < 0 else f"{cfg.train.max_steps} steps"
-    weights = cfg.train.init_from or f"{cfg.model.weights} weights".replace("none", "no")
+    weights = cfg.train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
     return (
         f"{cfg.model.backbone} from {weights}, {cfg.model.affinity} affinity, {size}, "
         f"batch {cfg.data.batch_size}, clips of {cfg.data.clip_length}, {length}"
