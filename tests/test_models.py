@@ -99,17 +99,17 @@ def test_cells_follow_the_formulas_slot_by_slot(kind, options: dict, given: str,
     cell = kind(BELOW * ("below" in given), SKIP, int("mask" in given), HIDDEN, **options).double()
     skip = torch.randn(batch, SKIP, *cells).double()
     widths = {"below": BELOW, "mask": 1, "temporal": HIDDEN}
-    x = {n: torch.randn(batch, slots, w, *cells).double() if n in given else None for n, w in widths.items()}
+    x = {n: torch.randn(slots, batch, w, *cells).double() if n in given else None for n, w in widths.items()}
     zero = skip.new_zeros(batch, HIDDEN, *cells)
     before, memory, expected = zero, zero, []
     for slot in range(slots):
-        below, mask, temporal = (None if v is None else v[:, slot] for v in x.values())
+        below, mask, temporal = (None if v is None else v[slot] for v in x.values())
         inputs = torch.cat([v for v in (below, skip, mask) if v is not None], 1)
         slow = slow_lstm if kind is ConvLSTM else slow_gru
         hidden, memory = slow(cell, inputs, before, memory, zero if temporal is None else temporal)
         expected.append(hidden)
         before, memory = (hidden, memory) if spatial else (zero, zero)
-    torch.testing.assert_close(cell(slots, skip, **x, spatial=spatial), torch.stack(expected, 1))
+    torch.testing.assert_close(cell(slots, skip, **x, spatial=spatial), torch.stack(expected))
 
 
 # --- non-local block -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from vos_lightning.evaluation import predict_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import Protocol, merge, propagate
+from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, merge, propagate
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
 from vos_lightning.training import build_task, train
@@ -168,7 +168,7 @@ def test_masks_come_frame_by_frame_at_the_videos_size() -> None:
     assert read == []
     for t in range(3):
         mask = next(masks)
-        assert read == list(range(t + 1))
+        assert t < len(read) <= t + ENCODED_TOGETHER
         assert mask.shape == VIDEO and mask.dtype == np.uint8
         assert np.array_equal(mask, given) if t == 0 else iou(mask == 1, given == 1) > 0.7
 

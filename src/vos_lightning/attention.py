@@ -37,11 +37,20 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (N, C, h, w) to the same shape."""
-        query = (x if self.affinity == "gaussian" else self.theta(x)).flatten(2).mT  # (N, hw, C')
-        key = (x if self.affinity == "gaussian" else self.phi(x)).flatten(2).mT
-        value = self.g(x).flatten(2).mT
+        query = _points(x if self.affinity == "gaussian" else self.theta(x))
+        key = _points(x if self.affinity == "gaussian" else self.phi(x))
+        value = _points(self.g(x))
         if self.affinity == "dot":
-            attended = query @ (key.mT @ value) / key.shape[1]
+            attended = query @ (key.mT @ value) / key.shape[2]
         else:
             attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return x + self.norm(self.out(attended.mT.unflatten(2, x.shape[2:])))
+        attended = attended.squeeze(1).mT.unflatten(2, x.shape[2:])
+        return x + self.norm(self.out(attended))
+
+
+def _points(x: Tensor) -> Tensor:
+    """A map (N, C, h, w) as (N, 1, hw, C): one head, channels last in memory.
+
+    Only in this form does the attention do without the matrix of all pairs.
+    """
+    return x.flatten(2).mT.contiguous().unsqueeze(1)

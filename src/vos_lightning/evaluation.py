@@ -80,7 +80,7 @@ def predict_and_score(
     folder: Path,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Segments and scores sequences; the masks stay in folder/SEQUENCE/FRAME.png.
+    """Segments and scores sequences with a model of `for_inference`; masks stay in folder/SEQUENCE/FRAME.png.
 
     Returns:
         `Scores.to_dict` under the semi-supervised DAVIS protocol, or the unsupervised one for a model that
@@ -112,7 +112,7 @@ def write_submission(
     archive: Path,
     device: torch.device | str = "cpu",
 ) -> Path:
-    """Segments sequences that have first masks only and zips the masks for the server."""
+    """Segments sequences that have first masks only with a model of `for_inference` and zips the masks."""
     folder = archive.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     for sequence in sequences:

@@ -5,6 +5,7 @@ Shapes: O object slots, H W pixels of the network's input, h w pixels of the vid
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from vos_lightning.data.clips import resize_labels, to_network
 from vos_lightning.data.images import VOID
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.rvos import RVOS, Features
+
+ENCODED_TOGETHER = 4  # frames; weights are then read once for all of them, memory stays small
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,37 @@ def propagate(
 ) -> Iterator[np.ndarray]:
     """Segments a video; yields one mask (h, w) uint8 of object ids for each frame.
 
+    One-shot, frame 0 is the given mask itself. Arguments and errors as `probabilities`.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return
+    size = first.shape[:2]
+    for t, masks in enumerate(probabilities(model, chain([first], frames), given, protocol, device)):
+        if t == 0 and model.mask_input:
+            yield _first_masks(given).get(0, np.zeros(size, np.uint8))
+        else:
+            yield merge(masks, size, protocol.merge)
+
+
+@torch.inference_mode()
+def probabilities(
+    model: RVOS,
+    frames: Iterable[np.ndarray],
+    given: Mapping[int, np.ndarray],
+    protocol: Protocol,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """The soft masks of a video; yields (O, H, W) float32 in 0..1 for each frame.
+
     An object that starts later is first in `given` at its frame: there its mask overwrites the slot's
-    previous mask, and the hidden state stays as it is. One-shot, frame 0 is the given mask itself.
+    previous mask, and the hidden state stays as it is.
 
     Args:
-        model: in eval mode; one that reads no masks ignores `given` and gives proposals.
-        frames: (h, w, 3) uint8 RGB.
+        model: in eval mode, best as `for_inference` gives it; one that reads no masks ignores `given` and
+            gives proposals.
+        frames: (h, w, 3) uint8 RGB, all of one size.
         given: frame -> ids (h, w) uint8; a slot has an empty mask until its object is given.
         protocol: see `Protocol`.
         device: where the model is.
@@ -64,35 +92,41 @@ def propagate(
     Raises:
         InputError: a one-shot model without any given mask, or one of another size than its frame.
     """
-    one_shot = model.mask_input
+    one_shot, dtype = model.mask_input, next(model.parameters()).dtype
     labels = _first_masks(given)
     if one_shot and not labels:
         raise InputError("No mask is given; a one-shot model needs the first mask of each object.")
     slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
     empty = torch.zeros(1, slots, *protocol.size, device=device)
     first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
-    for t, frame in enumerate(frames):
-        nothing = np.zeros(frame.shape[:2], np.uint8)
+    for t, (size, features) in enumerate(_encoded(model, frames, protocol.size, device)):
         if slots == 0:
-            yield nothing
+            yield empty[0]
             continue
         if one_shot and t in labels:
-            if labels[t].shape != nothing.shape:
-                raise InputError(f"Frame {t}: the given mask must have the frame's size, {frame.shape[:2]}.")
+            if labels[t].shape != size:
+                raise InputError(f"Frame {t}: the given mask must have the frame's size, {size}.")
             new, starts = _slot_masks(labels[t], slots, protocol.size, device)
             first, previous = torch.where(starts, new, first), torch.where(starts, new, previous)
             started = started | starts
         if t < protocol.given_frames:
             previous = first
-        image = to_network(frame, protocol.size).to(device)
-        features = model.encode(image[None, None])[0]
-        step = model.step(features, slots, protocol.size, previous if one_shot else None, state)
-        state = step.state
-        masks = torch.sigmoid(step.logits.float())
-        previous = masks = masks * started if one_shot else masks
-        yield (
-            labels.get(0, nothing) if one_shot and t == 0 else merge(masks[0], nothing.shape, protocol.merge)
-        )
+        step = model.step(features, slots, protocol.size, previous.to(dtype) if one_shot else None, state)
+        state, previous = step.state, torch.sigmoid(step.logits.float())
+        if one_shot:
+            previous = previous * started
+        yield previous[0]
+
+
+def _encoded(
+    model: RVOS, frames: Iterable[np.ndarray], size: tuple[int, int], device: torch.device | str
+) -> Iterator[tuple[tuple[int, ...], Features]]:
+    """The size and the features of each frame, encoded a few frames at a time."""
+    frames, dtype = iter(frames), next(model.parameters()).dtype
+    while chunk := list(islice(frames, ENCODED_TOGETHER)):
+        images = torch.stack([to_network(frame, size) for frame in chunk])
+        for frame, features in zip(chunk, model.encode(images[None].to(device, dtype)), strict=True):
+            yield frame.shape[:2], features
 
 
 def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -108,6 +142,8 @@ def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
 
 def merge(masks: Tensor, size: tuple[int, ...], rule: str) -> np.ndarray:
     """Merges slot probabilities (O, H, W) into ids `size` = (h, w) uint8 by a rule of `Protocol.merge`."""
+    if not len(masks):
+        return np.zeros(size, np.uint8)
     if rule == "argmax":
         masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
         scores = torch.cat([torch.full_like(masks[:1], 0.5), masks])

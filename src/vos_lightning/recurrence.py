@@ -1,8 +1,8 @@
 """Convolutional cells with two recurrences: object to object inside a frame, and frame to frame.
 
-Shapes: B batch, O object slots, C hidden channels, h w feature cells. The spatial state is that of the slot
-before in the same frame, the temporal state that of the same slot in the frame before; a missing state is
-zero.
+Shapes: B batch, O object slots, C hidden channels, h w feature cells. Slots come before the batch, so that
+one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the same
+frame, the temporal state that of the same slot in the frame before; a missing state is zero.
 
 A gate reads the concatenation [below | skip | mask | spatial | temporal]. Its convolution is a sum of
 convolutions over those parts, so what all slots share (skip) is computed once, what does not depend on the
@@ -44,38 +44,39 @@ class SplitConv2d(nn.Conv2d):
         return F.conv2d(x, weight, self.bias if bias else None, padding=1)
 
     def over_slots(self, skip: Tensor, **inputs: Tensor | None) -> Tensor:
-        """The convolution without its spatial part, for all slots: (B, O, out, h, w).
+        """The convolution without its spatial part, for all slots: (O, B, out, h, w), or (1, B, out, h, w).
 
         Args:
             skip: (B, C, h, w), shared by the slots.
-            inputs: (B, O, C_part, h, w) or None.
+            inputs: (O, B, C_part, h, w) or None.
         """
         given = {name: x for name, x in inputs.items() if x is not None}
-        shared = self.part({"skip": skip}, bias=True).unsqueeze(1)
+        shared = self.part({"skip": skip}, bias=True).unsqueeze(0)
         if not given:
             return shared
-        batch = skip.shape[0]
         own = self.part({name: x.flatten(0, 1) for name, x in given.items()})
-        return shared + own.unflatten(0, (batch, -1))
+        return shared + own.unflatten(0, (-1, len(skip)))
 
 
 def _scan(
     update: Callable[..., tuple[Tensor, ...]], slots: int, spatial: bool, *terms: Tensor | None
 ) -> Tensor:
-    """Runs `update(state or None, *terms of a slot)` over slots; stacks its first outputs, (B, O, C, h, w).
+    """Runs `update(state or None, *terms of a slot)` over slots; joins its first outputs, (O, B, C, h, w).
 
     Without the spatial recurrence all slots are one batch.
     """
-    batch = next(t for t in terms if t is not None).shape[0]
-    terms = tuple(t if t is None else t.expand(-1, slots, -1, -1, -1) for t in terms)
+    flat = [t if t is None else t.expand(slots, -1, -1, -1, -1).flatten(0, 1) for t in terms]
     if not spatial:
-        hidden = update(None, *(t if t is None else t.flatten(0, 1) for t in terms))[0]
-        return hidden.unflatten(0, (batch, slots))
-    state, outputs = None, []
-    for slot in range(slots):
-        state = update(state, *(t if t is None else t[:, slot] for t in terms))
-        outputs.append(state[0])
-    return torch.stack(outputs, 1)
+        hidden = update(None, *flat)[0]
+    else:
+        # Unlike indexing and stacking, splitting and joining keep the memory format, forward and backward.
+        per_slot = [[t] * slots if t is None else t.split(len(t) // slots) for t in flat]
+        state, outputs = None, []
+        for inputs in zip(*per_slot, strict=True):
+            state = update(state, *inputs)
+            outputs.append(state[0])
+        hidden = torch.cat(outputs)
+    return hidden.unflatten(0, (slots, -1))
 
 
 class ConvLSTM(nn.Module):
@@ -99,14 +100,14 @@ class ConvLSTM(nn.Module):
         temporal: Tensor | None,
         spatial: bool = True,
     ) -> Tensor:
-        """Hidden states of one frame, (B, O, C, h, w).
+        """Hidden states of one frame, (O, B, C, h, w).
 
         Args:
             slots: O.
             skip: (B, C_skip, h, w).
-            below: hidden state of the level below at this size, (B, O, C_below, h, w); None at level 0.
-            mask: previous masks at this size, (B, O, 1, h, w), or None.
-            temporal: hidden states of the frame before, (B, O, C, h, w), or None.
+            below: hidden state of the level below at this size, (O, B, C_below, h, w); None at level 0.
+            mask: previous masks at this size, (O, B, 1, h, w), or None.
+            temporal: hidden states of the frame before, (O, B, C, h, w), or None.
             spatial: whether a slot reads the state of the slot before.
         """
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
@@ -115,11 +116,12 @@ class ConvLSTM(nn.Module):
     def _update(self, state: tuple[Tensor, Tensor] | None, gates: Tensor) -> tuple[Tensor, Tensor]:
         if state is not None:
             gates = gates + self.gates.part({"spatial": state[0]})
-        i, f, o, g = gates.chunk(4, dim=1)
-        cell = torch.sigmoid(i) * torch.tanh(g)
+        gates, g = gates.split([3 * gates.shape[1] // 4, gates.shape[1] // 4], dim=1)
+        i, f, o = torch.sigmoid(gates).chunk(3, dim=1)
+        cell = i * torch.tanh(g)
         if state is not None:
-            cell = cell + torch.sigmoid(f) * state[1]
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+            cell = cell + f * state[1]
+        return o * torch.tanh(cell), cell
 
 
 class ConvGRU(nn.Module):
@@ -156,7 +158,7 @@ class ConvGRU(nn.Module):
         temporal: Tensor | None,
         spatial: bool = True,
     ) -> Tensor:
-        """Hidden states of one frame, (B, O, C, h, w); arguments as `ConvLSTM.forward`."""
+        """Hidden states of one frame, (O, B, C, h, w); arguments as `ConvLSTM.forward`."""
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
         current = self.current.over_slots(skip, below=below, mask=mask)
         return _scan(self._update, slots, spatial, gates, current, temporal)

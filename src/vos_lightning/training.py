@@ -1,8 +1,6 @@
 """One run from configuration to result: train, score, keep what tables need."""
 
 import logging
-import resource
-import sys
 import time
 import traceback
 import warnings
@@ -22,6 +20,8 @@ from vos_lightning.data.davis import Sequence
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
+from vos_lightning.inference import for_inference
+from vos_lightning.memory import keep_freed_memory, peak_memory
 from vos_lightning.propagation import Protocol
 from vos_lightning.runs import Run, code_version, content_hash, write_json
 from vos_lightning.tasks import Optimisation, Segmentation, Stage
@@ -89,6 +89,7 @@ class Work(NamedTuple):
 def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     torch.set_num_threads(cfg.run.threads)
+    keep_freed_memory()
     seed_everything(cfg.seed, verbose=False)
     if cfg.train.evaluate not in ("last", "best"):
         raise InputError(f"train.evaluate={cfg.train.evaluate}: choose last or best.")
@@ -132,12 +133,12 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
         load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
         device = trainer.strategy.root_device
-        task.model.to(device).eval()
-        scores = predict_and_score(task.model, work.scored, work.protocol, run.folder / "masks", device)
+        model = for_inference(task.model.to(device), cfg.predict.precision)
+        scores = predict_and_score(model, work.scored, work.protocol, run.folder / "masks", device)
         submission = None
         if work.submitted:
             archive = run.folder / f"{cfg.data.submit_split}.zip"
-            submission = str(write_submission(task.model, work.submitted, work.protocol, archive, device))
+            submission = str(write_submission(model, work.submitted, work.protocol, archive, device))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,
@@ -172,10 +173,8 @@ def build_task(cfg: DictConfig) -> Segmentation:
     model = build_model(settings)
     if cfg.train.init_from:
         load_strictly(model, read_model_weights(Path(cfg.train.init_from)), cfg.train.init_from)
-    if cfg.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
     return Segmentation(
-        model,
+        model.to(memory_format=torch.channels_last),
         Optimisation(**cfg.optim),
         [_stage(stage) for stage in cfg.train.stages],
         cfg.train.auxiliary_weight,
@@ -222,14 +221,6 @@ def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | No
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def peak_memory(device: torch.device) -> int:
-    """The highest memory use so far, bytes: allocations on CUDA, else the process's resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _quiet() -> None:

@@ -42,7 +42,8 @@ def _predict(args: argparse.Namespace) -> None:
 
     from vos_lightning.configuration import build_protocol
     from vos_lightning.evaluation import load_run, predict, zip_masks
-    from vos_lightning.training import peak_memory
+    from vos_lightning.inference import for_inference
+    from vos_lightning.memory import keep_freed_memory, peak_memory
 
     if args.out.exists() and any(args.out.iterdir()):
         raise InputError(f"{args.out}: not empty; name a new folder.")
@@ -52,7 +53,8 @@ def _predict(args: argparse.Namespace) -> None:
     for sequence in sequences:
         if model.mask_input and not any(sequence.masks):
             raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
-    model.to(device).eval()
+    keep_freed_memory()
+    model = for_inference(model.to(device), cfg.predict.precision)
     started, frames = time.monotonic(), 0
     for sequence in sequences:
         folder, late = args.out / sequence.name, args.frames is not None

@@ -18,7 +18,7 @@ from vos_lightning.recurrence import CELLS
 COARSE_TO_FINE = LEVELS[::-1]
 
 Features = tuple[Tensor, ...]  # one (B, C, h, w) a level, coarse to fine
-State = tuple[Tensor, ...]  # one (B, O, C, h, w) a level: the hidden states of the frame before
+State = tuple[Tensor, ...]  # one (O, B, C, h, w) a level: the hidden states of the frame before
 
 
 class Step(NamedTuple):
@@ -97,23 +97,23 @@ class Decoder(nn.Module):
     def forward(
         self, slots: int, skips: Features, masks: Features | None, state: State | None, spatial: bool
     ) -> State:
-        """Hidden states (B, O, C, h, w) of every level for one frame; arguments as `RVOS.step`."""
+        """Hidden states (O, B, C, h, w) of every level for one frame; arguments as `RVOS.step`."""
         hidden: list[Tensor] = []
         for level, cell in enumerate(self.cells):
             skip = skips[level]
             below = None
             if hidden:
-                below = resize(hidden[-1].flatten(0, 1), skip.shape[2:]).unflatten(0, (-1, slots))
+                below = resize(hidden[-1].flatten(0, 1), skip.shape[2:]).unflatten(0, (slots, -1))
             mask = None if masks is None else masks[level].unsqueeze(2)
             temporal = None if state is None else state[level]
             hidden.append(cell(slots, skip, below, mask, temporal, spatial))
         return tuple(hidden)
 
     def head(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (B, O, H, W) from the finest level's hidden states (B, O, C, h, w)."""
+        """Logits (B, O, H, W) from the finest level's hidden states (O, B, C, h, w)."""
         x = hidden.flatten(0, 1)
         x = self.conv_out(resize(x, [2 * n for n in x.shape[2:]]))
-        return resize(x, size).unflatten(0, hidden.shape[:2]).squeeze(2)
+        return _batch_first(resize(x, size), len(hidden))
 
 
 class RVOS(nn.Module):
@@ -196,14 +196,13 @@ class RVOS(nn.Module):
             previous: previous masks (B, O, H, W) in 0..1; None without `mask_input`.
             state: of the frame before; None at the first frame.
         """
-        masks = _mask_pyramid(previous) if previous is not None else None
+        masks = _mask_pyramid(previous.transpose(0, 1)) if previous is not None else None
         spatial = self.recurrence != "temporal" or state is None
         hidden = self.decoder(slots, features, masks, state, spatial)
         auxiliary = None
         if self.auxiliary:
             chosen = hidden[self.auxiliary_level]
-            head = self.auxiliary_head(chosen.flatten(0, 1))
-            auxiliary = head.unflatten(0, chosen.shape[:2]).squeeze(2)
+            auxiliary = _batch_first(self.auxiliary_head(chosen.flatten(0, 1)), slots)
         return Step(
             self.decoder.head(hidden[-1], size),
             None if self.recurrence == "spatial" else hidden,
@@ -211,12 +210,18 @@ class RVOS(nn.Module):
         )
 
 
+def _batch_first(maps: Tensor, slots: int) -> Tensor:
+    """Maps (O * B, 1, H, W) as (B, O, H, W)."""
+    return maps.unflatten(0, (slots, -1)).squeeze(2).transpose(0, 1)
+
+
 def _mask_pyramid(masks: Tensor) -> Features:
-    """Previous masks (B, O, H, W) at 1/32, 1/16, 1/8 and 1/4, by repeated 2x2 max pooling."""
-    pyramid, x = [], F.max_pool2d(masks, 2, ceil_mode=True)
-    for _ in LEVELS:
-        x = F.max_pool2d(x, 2, ceil_mode=True)
-        pyramid.append(x)
+    """Previous masks (O, B, H, W) in 0..1 at 1/32, 1/16, 1/8 and 1/4: maxima of 4x4, then of 2x2 cells."""
+    height, width = masks.shape[2:]
+    padded = F.pad(masks, (0, -width % 4, 0, -height % 4))
+    pyramid = [padded.unflatten(2, (-1, 4)).amax(3).unflatten(3, (-1, 4)).amax(4)]
+    for _ in LEVELS[1:]:
+        pyramid.append(F.max_pool2d(pyramid[-1], 2, ceil_mode=True))
     return tuple(pyramid[::-1])
 
 

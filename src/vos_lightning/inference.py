@@ -1,0 +1,42 @@
+"""A trained model made ready to segment videos: the same function in fewer operations."""
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from vos_lightning.errors import InputError
+from vos_lightning.models.rvos import RVOS
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
+    """A copy in eval mode with every BatchNorm folded into its convolution; it cannot be trained.
+
+    Args:
+        model: left as it is.
+        precision: `fp32`, whose masks are the model's but for rounding, or `bf16`.
+
+    Raises:
+        InputError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")
+    ready = copy.deepcopy(model).eval()
+    fold_batch_norms(ready)
+    return ready.to(dtype=PRECISIONS[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Folds each BatchNorm2d into the convolution that its parent module holds just before it, in place.
+
+    In the networks of this package a BatchNorm always follows that convolution.
+    """
+    for parent in list(module.modules()):
+        for (name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
