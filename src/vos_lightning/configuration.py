@@ -33,10 +33,11 @@ def register_resolvers() -> None:
 def build_data(cfg: DictConfig) -> Any:
     """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
     from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic
+    from vos_lightning.data.small_frames import FrameCache
     from vos_lightning.data.synthetic import SyntheticSpec
     from vos_lightning.errors import InputError
 
-    data = cfg.data
+    data, folder = cfg.data, cfg.run.frame_cache
     clips = {
         "size": tuple(data.size),
         "clip_length": data.clip_length,
@@ -48,6 +49,7 @@ def build_data(cfg: DictConfig) -> Any:
         "val_clips": data.val_clips,
         "seed": cfg.seed,
         "workers": cfg.run.loader_workers,
+        "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
     }
     if data.name == "synthetic":
         return Synthetic(cache=Path(data.cache), spec=SyntheticSpec(**data.spec), **clips)

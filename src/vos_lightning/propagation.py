@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_lightning.data.clips import resize_labels, to_network
-from vos_lightning.data.images import VOID
+from vos_lightning.data.clips import to_network
+from vos_lightning.data.images import VOID, resize_labels
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS, Features
 
@@ -124,8 +124,8 @@ def _encoded(
     """The size and the features of each frame, encoded a few frames at a time."""
     frames, dtype = iter(frames), next(model.parameters()).dtype
     while chunk := list(islice(frames, ENCODED_TOGETHER)):
-        images = torch.stack([to_network(frame, size) for frame in chunk])
-        for frame, features in zip(chunk, model.encode(images[None].to(device, dtype)), strict=True):
+        images = to_network(chunk, size)[None].to(device, dtype)
+        for frame, features in zip(chunk, model.encode(images), strict=True):
             yield frame.shape[:2], features
 
 

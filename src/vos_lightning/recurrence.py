@@ -1,8 +1,8 @@
 """Convolutional cells with two recurrences: object to object inside a frame, and frame to frame.
 
 Shapes: B batch, O object slots, C hidden channels, h w feature cells. Slots come before the batch, so that
-one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the same
-frame, the temporal state that of the same slot in the frame before; a missing state is zero.
+one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the
+same frame, the temporal state that of the same slot in the frame before; a missing state is zero.
 
 A gate reads the concatenation [below | skip | mask | spatial | temporal]. Its convolution is a sum of
 convolutions over those parts, so what all slots share (skip) is computed once, what does not depend on the

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vos_lightning.data.davis import Sequence
-from vos_lightning.data.images import VOID
+from vos_lightning.data.images import resize_frame
+from vos_lightning.data.small_frames import FrameCache, check_sizes, read_small
 from vos_lightning.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,19 +45,15 @@ class Clip(NamedTuple):
         return int(used.max()) + 1 if len(used) else 1
 
 
-def to_network(frame: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Resizes a frame (h, w, 3) uint8 bilinearly to `size` (H, W) and normalises it: (3, H, W) float32."""
-    if frame.shape[:2] != size:
-        frame = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
-    x = torch.from_numpy(np.array(frame)).permute(2, 0, 1).float() / 255
-    return (x - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+def normalise(planes: np.ndarray) -> Tensor:
+    """Colour planes (T, 3, H, W) uint8 as a network's input, float32 by ImageNet's mean and deviation."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return torch.from_numpy(planes).float().div_(255).sub_(mean).div_(std)
 
 
-def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes ids (h, w) uint8 to `size` (H, W) by nearest neighbour."""
-    if labels.shape == size:
-        return labels
-    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+def to_network(frames: list[np.ndarray], size: tuple[int, int]) -> Tensor:
+    """Frames (h, w, 3) uint8 as a network's input of `size` (H, W): (T, 3, H, W) float32, see `normalise`."""
+    return normalise(np.stack([resize_frame(frame, size).transpose(2, 0, 1) for frame in frames]))
 
 
 class Augmentation(NamedTuple):
@@ -111,6 +107,7 @@ class ClipDataset(Dataset[Clip]):
         slots: O; an object id above it is an error.
         augmentation: None for clips as they are.
         seed: with the epoch and the clip's index it decides the augmentation.
+        cache: of the resized frames, None to decode them every time.
 
     Raises:
         InputError: a sequence with more objects than slots, or a mask of another size than its frame.
@@ -124,8 +121,9 @@ class ClipDataset(Dataset[Clip]):
         slots: int,
         augmentation: Augmentation | None,
         seed: int,
+        cache: FrameCache | None = None,
     ) -> None:
-        self.size, self.length, self.slots = size, length, slots
+        self.size, self.length, self.slots, self.cache = size, length, slots, cache
         self.augmentation, self.seed = augmentation, seed
         self.windows = [
             (sequence, start * length)
@@ -143,8 +141,10 @@ class ClipDataset(Dataset[Clip]):
         epoch, index = key
         sequence, start = self.windows[index]
         times = [min(start + t, len(sequence) - 1) for t in range(self.length)]
-        frames, labels = zip(*(self._read(sequence, t) for t in times), strict=True)
-        clip_frames, clip_labels = torch.stack(frames), torch.from_numpy(np.stack(labels))
+        planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
+        clip_frames, clip_labels = normalise(planes[:, :3]), torch.from_numpy(planes[:, 3])
+        for t, labels in zip(times, planes[:, 3], strict=True):
+            check_slots(sequence, t, int(labels.max()), self.slots)
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
@@ -152,39 +152,18 @@ class ClipDataset(Dataset[Clip]):
         counts = (clip_labels.flatten(1)[:, None] == ids[:, None]).any(-1).float()
         return Clip(clip_frames, clip_labels, counts)
 
-    def _read(self, sequence: Sequence, t: int) -> tuple[Tensor, np.ndarray]:
-        frame, labels = read_labelled(sequence, t, self.slots)
-        return to_network(frame, self.size), resize_labels(labels, self.size)
-
-
-def read_labelled(sequence: Sequence, t: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frame t (h, w, 3) uint8 and its ids (h, w) uint8, void as background.
-
-    Raises InputError if a file cannot be read, their sizes differ or an id has no slot.
-    """
-    frame, mask = sequence.frame(t), sequence.mask(t)
-    if frame.shape[:2] != mask.shape:
-        raise InputError(
-            f"{sequence.masks[t]}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for a frame of "
-            f"{frame.shape[1]}x{frame.shape[0]}; they must agree."
-        )
-    labels = np.where(mask == VOID, 0, mask).astype(np.uint8)
-    check_slots(sequence, t, int(labels.max()), slots)
-    return frame, labels
-
 
 def check_readable(sequences: Iterable[Sequence], slots: int) -> None:
     """Reads every frame and mask once, so that a bad file is found before the training that it would end.
 
-    Raises InputError as `read_labelled`; ids that start after frame 0 need no slot.
+    Raises InputError as `read_small`, and if an id in a sequence's first mask has no slot.
     """
     for sequence in sequences:
-        read_labelled(sequence, 0, slots)
-        for t in range(1, len(sequence)):
-            if sequence.masks[t] is None:
-                sequence.frame(t)
-            else:
-                read_labelled(sequence, t, VOID)
+        check_slots(sequence, 0, max(sequence.objects, default=0), slots)
+        for t, path in enumerate(sequence.masks):
+            frame = sequence.frame(t)
+            if path is not None:
+                check_sizes(path, sequence.mask(t).shape, frame.shape[:2])
 
 
 def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:

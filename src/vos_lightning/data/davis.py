@@ -39,13 +39,20 @@ class Sequence:
 
         Raises InputError if frame t has no mask.
         """
+        return self.ids(read_mask(self.mask_file(t)))
+
+    def mask_file(self, t: int) -> Path:
+        """The file of frame t's mask. Raises InputError if there is none."""
         path = self.masks[t]
         if path is None:
             raise InputError(f"{self.frames[t]}: sequence {self.name} has no mask for this frame.")
-        mask = read_mask(path)
+        return path
+
+    def ids(self, stored: np.ndarray) -> np.ndarray:
+        """Ids of mask values as stored, both (H, W) uint8, see `mask`."""
         if self.is_binary:
-            return (mask == VOID).astype(np.uint8)
-        return np.where(mask == VOID, VOID, mask > 0).astype(np.uint8) if self.one_object else mask
+            return (stored == VOID).astype(np.uint8)
+        return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8) if self.one_object else stored
 
     @cached_property
     def is_binary(self) -> bool:

@@ -1,8 +1,10 @@
-"""Frames and masks on disk.
+"""Frames and masks: their files and their sizes.
 
-Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0 background.
+Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0
+background.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,28 +28,60 @@ def voc_palette() -> list[int]:
     return palette.flatten().tolist()
 
 
-def _open(path: Path) -> Image.Image:
+def read_file(path: Path) -> bytes:
+    """The content of an image file. Raises InputError if it is missing or unreadable."""
     try:
-        image = Image.open(path)
-        image.load()
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the data root and the split list.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file.") from error
+
+
+def _decode(path: Path, content: bytes | None, at_least: tuple[int, int] | None = None) -> Image.Image:
+    try:
+        image = Image.open(BytesIO(read_file(path) if content is None else content))
+        if at_least is not None:
+            image.draft("RGB", at_least[::-1])
+        image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a readable image ({error}); fetch the file again.") from error
     return image
 
 
-def read_frame(path: Path) -> np.ndarray:
-    """Reads an image as (H, W, 3) uint8 RGB. Raises InputError if it is missing, truncated or no image."""
-    return np.asarray(_open(path).convert("RGB"))
+def image_size(content: bytes) -> tuple[int, int]:
+    """Height and width of an image file that can be decoded, from its header."""
+    return Image.open(BytesIO(content)).size[::-1]
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_frame(
+    path: Path, content: bytes | None = None, at_least: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Reads an image as (H, W, 3) uint8 RGB.
+
+    Args:
+        path: its file.
+        content: of the file, if it has been read already.
+        at_least: a JPEG is decoded at a half, a quarter or an eighth of its size if that is at least this
+            height and width, in a fraction of the time.
+
+    Raises:
+        InputError: the file is missing, truncated or no image.
+    """
+    return np.asarray(_decode(path, content, at_least).convert("RGB"))
+
+
+def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
     """Reads a mask as stored, (H, W) uint8: palette indices, grey values, or the grey of grey-alpha (LA).
 
-    Raises InputError if the file is missing, truncated, or of another mode.
+    Args:
+        path: its file.
+        content: of the file, if it has been read already.
+
+    Raises:
+        InputError: the file is missing, truncated, or of another mode.
     """
-    image = _open(path)
+    image = _decode(path, content)
     if image.mode == "1":
         image = image.convert("L")
     if image.mode not in ("P", "L", "LA"):
@@ -61,3 +95,17 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     image = Image.fromarray(mask, mode="P")
     image.putpalette(voc_palette())
     image.save(path, optimize=False, compress_level=1)
+
+
+def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a frame (h, w, 3) uint8 to `size` (H, W), bilinearly and without aliasing."""
+    if frame.shape[:2] == size:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes ids (h, w) uint8 to `size` (H, W) by nearest neighbour."""
+    if labels.shape == size:
+        return labels
+    return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))

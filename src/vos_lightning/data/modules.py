@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import Sequence, load_davis
+from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 
 
@@ -26,6 +27,7 @@ class VideoData(LightningDataModule):
         val_clips: at most so many validation clips, spread evenly.
         seed: decides order and augmentation, with the epoch.
         workers: loader processes; 0 loads in the training process.
+        frame_cache: of resized frames, None for none.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class VideoData(LightningDataModule):
         val_clips: int,
         seed: int,
         workers: int,
+        frame_cache: FrameCache | None = None,
     ) -> None:
         super().__init__()
         self.size, self.clip_length, self.batch_size, self.slots = size, clip_length, batch_size, slots
         self.augment, self.train_split, self.val_split = augment, train_split, val_split
         self.val_clips, self.seed, self.workers = val_clips, seed, workers
+        self.frame_cache = frame_cache
 
     @abstractmethod
     def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
@@ -62,7 +66,9 @@ class VideoData(LightningDataModule):
 
     def _clips(self, split: str, augmentation: Augmentation | None) -> ClipDataset:
         sequences = self.sequences(split)
-        return ClipDataset(sequences, self.size, self.clip_length, self.slots, augmentation, self.seed)
+        return ClipDataset(
+            sequences, self.size, self.clip_length, self.slots, augmentation, self.seed, self.frame_cache
+        )
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `Clip`, in an order that seed and epoch decide; a last incomplete batch is left out."""

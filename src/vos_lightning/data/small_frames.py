@@ -1,0 +1,99 @@
+"""Frames with their masks at the network's size, and a cache of them on disk.
+
+Shapes: H W pixels of the network's input. Planes are (4, H, W) uint8: red, green, blue and the object ids,
+void as background.
+"""
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vos_lightning.data.davis import Sequence
+from vos_lightning.data.images import (
+    VOID,
+    image_size,
+    read_file,
+    read_frame,
+    read_mask,
+    resize_frame,
+    resize_labels,
+)
+from vos_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """Planes in a folder, a file each, found again by the content of the frame's and the mask's file.
+
+    folder: made when first written to. keep_free: bytes of the disk that writing leaves free.
+    """
+
+    folder: Path
+    keep_free: float
+
+    def path(self, *content: bytes, size: tuple[int, int]) -> Path:
+        """Where planes of `size` made from these contents belong."""
+        digest = hashlib.sha256()
+        for part in content:
+            digest.update(len(part).to_bytes(8, "big") + part)
+        name = digest.hexdigest()
+        return self.folder / f"{size[0]}x{size[1]}" / name[:2] / name[2:32]
+
+    def write(self, path: Path, planes: np.ndarray) -> None:
+        """Writes planes whole or not at all; a disk that is full or read-only is no error."""
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free > self.keep_free:
+                planes.tofile(part)
+                part.replace(path)
+
+
+def read_small(
+    sequence: Sequence, t: int, size: tuple[int, int], cache: FrameCache | None = None
+) -> np.ndarray:
+    """Frame t and its mask at `size` (H, W), as planes (4, H, W).
+
+    The frame is resized bilinearly, from a JPEG decoded at the smallest fraction of its size that suffices,
+    and the mask by nearest neighbour.
+
+    Raises:
+        InputError: a file cannot be read, their sizes differ, or there is no mask.
+    """
+    frame_path, mask_path = sequence.frames[t], sequence.mask_file(t)
+    frame, mask = read_file(frame_path), read_file(mask_path)
+    path = cache.path(frame, mask, size=size) if cache else None
+    planes = np.fromfile(path, np.uint8) if path and path.is_file() else np.empty(0, np.uint8)
+    if planes.size == 4 * size[0] * size[1]:
+        planes = planes.reshape(4, *size)
+    else:
+        planes = _decode(frame_path, frame, mask_path, mask, size)
+        if cache and path:
+            cache.write(path, planes)
+    ids = sequence.ids(planes[3])
+    planes[3] = np.where(ids == VOID, 0, ids)
+    return planes
+
+
+def _decode(
+    frame_path: Path, frame: bytes, mask_path: Path, mask: bytes, size: tuple[int, int]
+) -> np.ndarray:
+    """Colours and mask values as stored, (4, H, W)."""
+    stored = read_mask(mask_path, mask)
+    colours = resize_frame(read_frame(frame_path, frame, at_least=size), size)
+    check_sizes(mask_path, stored.shape, image_size(frame))
+    return np.concatenate([colours.transpose(2, 0, 1), resize_labels(stored, size)[None]])
+
+
+def check_sizes(path: Path, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
+    """Raises InputError if a mask's size (h, w) is not its frame's; `path` is the mask's."""
+    if mask != frame:
+        raise InputError(
+            f"{path}: mask of {mask[1]}x{mask[0]} pixels for a frame of {frame[1]}x{frame[0]}; "
+            "they must agree."
+        )
