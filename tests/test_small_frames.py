@@ -17,7 +17,7 @@ SIZE = (64, 112)
 
 def gradient(height: int, width: int, blue: int = 60) -> Image.Image:
     """A smooth picture, which JPEG keeps."""
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     planes = (255 * x, 255 * y, np.full_like(x, blue))
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 

@@ -10,6 +10,7 @@ slot before (below, mask, temporal) in one batch over slots, and only the spatia
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +34,9 @@ class SplitConv2d(nn.Conv2d):
             self.slices[name] = slice(start, start + width)
             start += width
 
-    def part(self, inputs: dict[str, Tensor | None], bias: bool = False) -> Tensor:
-        """Convolves the inputs that are not None, (N, C_part, h, w); one call in the sum adds the bias."""
-        given = {name: x for name, x in inputs.items() if x is not None}
-        weights = [self.weight[:, self.slices[name]] for name in given]
-        tensors = list(given.values())
-        weight, x = (
-            (weights[0], tensors[0]) if len(given) == 1 else (torch.cat(weights, 1), torch.cat(tensors, 1))
-        )
-        return F.conv2d(x, weight, self.bias if bias else None, padding=1)
+    def kernel(self, *parts: str) -> Tensor:
+        """The weights that act on these parts, (out, C of the parts, 3, 3)."""
+        return torch.cat([self.weight[:, self.slices[part]] for part in parts], 1)
 
     def over_slots(self, skip: Tensor, **inputs: Tensor | None) -> Tensor:
         """The convolution without its spatial part, for all slots: (O, B, out, h, w), or (1, B, out, h, w).
@@ -50,11 +45,11 @@ class SplitConv2d(nn.Conv2d):
             skip: (B, C, h, w), shared by the slots.
             inputs: (O, B, C_part, h, w) or None.
         """
-        given = {name: x for name, x in inputs.items() if x is not None}
-        shared = self.part({"skip": skip}, bias=True).unsqueeze(0)
+        shared = F.conv2d(skip, self.kernel("skip"), self.bias, padding=1).unsqueeze(0)
+        given = {name: x.flatten(0, 1) for name, x in inputs.items() if x is not None}
         if not given:
             return shared
-        own = self.part({name: x.flatten(0, 1) for name, x in given.items()})
+        own = F.conv2d(torch.cat(list(given.values()), 1), self.kernel(*given), padding=1)
         return shared + own.unflatten(0, (-1, len(skip)))
 
 
@@ -111,11 +106,14 @@ class ConvLSTM(nn.Module):
             spatial: whether a slot reads the state of the slot before.
         """
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
-        return _scan(self._update, slots, spatial, gates)
+        update = partial(self._update, self.gates.kernel("spatial"))
+        return _scan(update, slots, spatial, gates)
 
-    def _update(self, state: tuple[Tensor, Tensor] | None, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def _update(
+        self, kernel: Tensor, state: tuple[Tensor, Tensor] | None, gates: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if state is not None:
-            gates = gates + self.gates.part({"spatial": state[0]})
+            gates = gates + F.conv2d(state[0], kernel, padding=1)
         gates, g = gates.split([3 * gates.shape[1] // 4, gates.shape[1] // 4], dim=1)
         i, f, o = torch.sigmoid(gates).chunk(3, dim=1)
         cell = i * torch.tanh(g)
@@ -161,13 +159,19 @@ class ConvGRU(nn.Module):
         """Hidden states of one frame, (O, B, C, h, w); arguments as `ConvLSTM.forward`."""
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
         current = self.current.over_slots(skip, below=below, mask=mask)
-        return _scan(self._update, slots, spatial, gates, current, temporal)
+        update = partial(self._update, self.gates.kernel("spatial"))
+        return _scan(update, slots, spatial, gates, current, temporal)
 
     def _update(
-        self, state: tuple[Tensor] | None, gates: Tensor, current: Tensor, temporal: Tensor | None
+        self,
+        kernel: Tensor,
+        state: tuple[Tensor] | None,
+        gates: Tensor,
+        current: Tensor,
+        temporal: Tensor | None,
     ) -> tuple[Tensor]:
         if state is not None:
-            gates = gates + self.gates.part({"spatial": state[0]})
+            gates = gates + F.conv2d(state[0], kernel, padding=1)
         update, *resets = torch.sigmoid(gates).chunk(1 + self.reset_gates, dim=1)
         spatial = torch.zeros_like(current) if state is None else state[0]
         temporal = torch.zeros_like(current) if temporal is None else temporal

@@ -1,0 +1,76 @@
+"""The least time that counted work can take on this machine: operations and bytes at its measured peaks."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """operations: a second, of multiply and add counted apart. bytes: read or written a second."""
+
+    operations: float
+    bytes: float
+
+
+@cache
+def peaks(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Peaks:
+    """The best of a large convolution and a large matrix product, and of a copy in memory."""
+    maps = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    matrix = torch.randn(2048, 2048, device=device, dtype=dtype)
+    convolution = 2 * 9 * 256 * maps.numel() / _best(lambda: F.conv2d(maps, kernel, padding=1), device)
+    product = 2 * 2048**3 / _best(lambda: matrix @ matrix, device)
+    source = torch.zeros(2**26, device=device)
+    target = torch.zeros_like(source)
+    return Peaks(max(convolution, product), 2 * 4 * 2**26 / _best(lambda: target.copy_(source), device))
+
+
+def _best(work: Callable[[], Any], device: str, repeats: int = 10) -> float:
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+class _Count(TorchDispatchMode):
+    """Adds up the least time of every convolution, matrix product and attention."""
+
+    def __init__(self, peak: Peaks) -> None:
+        super().__init__()
+        self.peak, self.seconds, self.operations = peak, 0.0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            operations = count(*args, **(kwargs or {}), out_val=out)
+            tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
+            moved = sum(x.numel() * x.element_size() for x in tensors)
+            self.operations += operations
+            self.seconds += max(operations / self.peak.operations, moved / self.peak.bytes)
+        return out
+
+
+def floor(work: Callable[[], Any], device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Seconds that the convolutions, products and attentions of `work` take at the machine's peaks.
+
+    Each is taken at its operations or its bytes, whichever lasts longer; all else is counted as free.
+    """
+    count = _Count(peaks(device, dtype))
+    with count:
+        work()
+    return count.seconds

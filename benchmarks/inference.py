@@ -1,0 +1,117 @@
+"""Masks of a video from the first: ours against the released code's way, at equal weights."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks import plain_rvos
+from benchmarks.floor import floor
+from benchmarks.measure import Row, Setup, alternate
+from vos_lightning.backbones import batch_norms
+from vos_lightning.data.clips import to_network
+from vos_lightning.inference import PRECISIONS, for_inference
+from vos_lightning.memory import keep_freed_memory
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.propagation import Protocol, probabilities
+
+Size = tuple[int, int]
+
+
+def network(backbone: str, size: Size) -> RVOS:
+    """One-shot RVOS in eval mode with random weights whose masks are neither empty nor flat."""
+    torch.manual_seed(0)
+    model = RVOS(backbone, "none")
+    for norm in batch_norms(model):
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train().encode(torch.randn(1, 2, 3, *size))  # leaves its statistics behind
+    for name, parameter in model.decoder.named_parameters():
+        if name.endswith("weight"):
+            nn.init.normal_(parameter, std=2 / parameter[0].numel() ** 0.5)
+    return model.eval()
+
+
+def video(frames: int, size: Size, objects: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames (H, W, 3) of noise, and ids (H, W) with a rectangle for each object."""
+    noise = np.random.default_rng(0).integers(0, 256, (frames, *size, 3), dtype=np.uint8)
+    first, width = np.zeros(size, np.uint8), size[1] // objects
+    for i in range(objects):
+        first[size[0] // 4 : size[0] // 2, i * width : i * width + width // 2] = i + 1
+    return list(noise), first
+
+
+def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, device: str):
+    """`vos-predict`'s way, without files."""
+    model = for_inference(network(backbone, size).to(device), precision)
+    images, first = video(frames, size, objects)
+    keep_freed_memory()
+    return lambda: _numpy(probabilities(model, images, {0: first}, Protocol(size), device))
+
+
+def plain(backbone: str, size: Size, frames: int, objects: int, device: str):
+    """The released code's way."""
+    model = network(backbone, size).to(device)
+    images, first = video(frames, size, objects)
+    ids = torch.arange(1, plain_rvos.SLOTS + 1)
+    masks = (torch.from_numpy(first) == ids.view(-1, 1, 1)).float().to(device)
+    return lambda: _numpy(plain_rvos.video(model, to_network(images, size).to(device), masks))
+
+
+def _numpy(masks) -> np.ndarray:
+    return torch.stack(list(masks)).cpu().numpy()
+
+
+def least_time(backbone: str, size: Size, objects: int, precision: str, device: str) -> float:
+    """The floor of one frame, seconds; weights are read once for the frames that are encoded together."""
+    dtype = PRECISIONS[precision]
+    model = for_inference(network(backbone, size).to(device), precision)
+    frames = torch.randn(1, 4, 3, *size, device=device, dtype=dtype)
+    masks = torch.rand(1, objects, *size, device=device, dtype=dtype)
+
+    def work() -> Tensor:
+        features, state = model.encode(frames), None
+        for pyramid in features:
+            step = model.step(pyramid, objects, size, masks, state)
+            state = step.state
+        return step.logits
+
+    with torch.no_grad():
+        return floor(work, device, dtype) / 4
+
+
+def rows(
+    backbone: str = "resnet101",
+    size: Size = (256, 448),
+    frames: int = 20,
+    objects: tuple[int, ...] = (1, 3, 5),
+    device: str = "cpu",
+    repeats: int = 5,
+    processes: bool = True,
+) -> list[Row]:
+    """A row for each precision and number of objects. Raises AssertionError if fp32 is off by 1e-4."""
+    found = []
+    for count in objects:
+        sides: dict[str, Setup] = {
+            precision: partial(ours, backbone, size, frames, count, precision, device)
+            for precision in PRECISIONS
+        }
+        sides["plain"] = partial(plain, backbone, size, frames, count, device)
+        times = alternate(sides, repeats, processes=processes)
+        expected = times["plain"].result[:, :count]
+        for precision, targets in (("fp32", {3: "1.8"}), ("bf16", {3: "4"})):
+            off = float(np.abs(times[precision].result - expected).max())
+            if precision == "fp32":
+                assert off < 1e-4, f"masks differ by {off}"
+            found.append(
+                Row(
+                    f"inference, {device} {precision}, {frames} frames, {count} object{'s'[: count > 1]}",
+                    times[precision],
+                    times["plain"],
+                    "10" if device == "cuda" else targets.get(count, ""),
+                    f"masks within {off:.1g}",
+                    frames * least_time(backbone, size, count, precision, device),
+                )
+            )
+    return found

@@ -1,0 +1,163 @@
+"""Timing two or more sides in turn, each in its own process, and the table of their ratios.
+
+A side is a `Setup`: called once, it prepares and returns the work to be timed. The allocator, the caches and
+the peak memory of a side are its own.
+"""
+
+import ctypes
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Setup = Callable[[], Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a side took.
+
+    seconds: of each counted call. memory: bytes by which the process grew at its peak over what it held
+    before the first call. result: of the first call, which is not counted.
+    """
+
+    seconds: tuple[float, ...]
+    memory: int
+    result: Any
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return median(self.seconds)
+
+
+class _Here:
+    """A side in this process."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.work = setup()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        self.before = _memory("VmRSS")
+
+    def call(self) -> tuple[float, Any]:
+        started = time.perf_counter()
+        result = self.work()
+        return time.perf_counter() - started, result
+
+    def end(self) -> int:
+        return _memory("VmHWM") - self.before
+
+
+class _Elsewhere:
+    """A side in a process of its own."""
+
+    def __init__(self, setup: Setup) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, setup), daemon=True)
+        self.process.start()
+        other.close()
+
+    def call(self) -> tuple[float, Any]:
+        self.connection.send("call")
+        return self.connection.recv()
+
+    def end(self) -> int:
+        self.connection.send("end")
+        memory = self.connection.recv()
+        self.process.join()
+        return memory
+
+
+def _serve(connection, setup: Setup) -> None:
+    side = _Here(setup)
+    while connection.recv() == "call":
+        connection.send(side.call())
+    connection.send(side.end())
+
+
+def _memory(field: str) -> int:
+    """Bytes of this process by a field of the kernel's: VmRSS, held now, or VmHWM, its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def alternate(
+    sides: Mapping[str, Setup], repeats: int, warmups: int = 1, processes: bool = True
+) -> dict[str, Times]:
+    """Calls every side once a round: `warmups` (1 or more) uncounted rounds, then `repeats` counted ones.
+
+    processes: False runs all sides in this process, where their memory means nothing.
+    """
+    running = {name: (_Elsewhere if processes else _Here)(setup) for name, setup in sides.items()}
+    rounds = [{name: side.call() for name, side in running.items()} for _ in range(warmups + repeats)]
+    return {
+        name: Times(
+            seconds=tuple(calls[name][0] for calls in rounds[warmups:]),
+            memory=side.end(),
+            result=rounds[0][name][1],
+        )
+        for name, side in running.items()
+    }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: our side against the baseline.
+
+    case: what was done. target: the ratio to reach. agreement: how the results were found to agree.
+    floor: seconds that counted operations and bytes take at this machine's peak, None if not counted.
+    """
+
+    case: str
+    ours: Times
+    baseline: Times
+    target: str
+    agreement: str
+    floor: float | None = None
+
+    def ratios(self) -> list[float]:
+        """Baseline by ours, round by round."""
+        return [b / o for b, o in zip(self.baseline.seconds, self.ours.seconds, strict=True)]
+
+    def cells(self) -> list[str]:
+        """The columns of HEADER."""
+        ratios = self.ratios()
+        memory = [f"{side.memory / 2**20:.0f}" for side in (self.ours, self.baseline)]
+        return [
+            self.case,
+            duration(self.ours.median),
+            duration(self.baseline.median),
+            f"**{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})",
+            self.target,
+            "" if self.floor is None else f"{duration(self.floor)}, {self.ours.median / self.floor:.2f}",
+            " / ".join(memory),
+            self.agreement,
+        ]
+
+
+HEADER = (
+    "case",
+    "ours",
+    "baseline",
+    "ratio (min to max)",
+    "target",
+    "floor, ours by floor",
+    "memory, MiB",
+    "agreement",
+)
+
+
+def duration(seconds: float) -> str:
+    """Three digits with s or ms."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,83 @@
+"""A training step: ours against the released code's way, at equal weights and batch statistics."""
+
+from functools import partial
+
+import torch
+from torch.optim import Adam
+
+from benchmarks import plain_rvos
+from benchmarks.floor import floor
+from benchmarks.measure import Row, Setup, alternate
+from vos_lightning.data.clips import Clip
+from vos_lightning.memory import keep_freed_memory
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.tasks import Optimisation, Segmentation, Stage
+
+Size = tuple[int, int]
+
+
+def clips(batch: int, length: int, size: Size) -> Clip:
+    """Noise with 1, 2, 3, 1, ... rectangles, counted in ten slots."""
+    labels = torch.zeros(batch, length, *size, dtype=torch.uint8)
+    counts = torch.zeros(batch, length, plain_rvos.SLOTS)
+    for b in range(batch):
+        for i in range(b % 3 + 1):
+            labels[b, :, size[0] // 4 : size[0] // 2, i * size[1] // 4 : (2 * i + 1) * size[1] // 8] = i + 1
+            counts[b, :, i] = 1
+    return Clip(torch.randn(batch, length, 3, *size), labels, counts)
+
+
+def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str):
+    """`ours` or `plain`: work that takes a step and returns its loss."""
+    torch.manual_seed(0)
+    model, clip = RVOS(backbone, "none", bn=bn).train(), clips(batch, 5, size)
+    clip = Clip(*(x.to(device) for x in clip))
+    if kind == "ours":
+        keep_freed_memory()
+        model = model.to(memory_format=torch.channels_last)
+    task = Segmentation(model.to(device), Optimisation(), [Stage(1)])
+    optimizer = task.optimizer() if kind == "ours" else Adam(model.parameters(), 1e-3, weight_decay=1e-6)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        autocast = torch.autocast(device, torch.bfloat16, enabled=kind == "ours" and device == "cuda")
+        with autocast:
+            loss = (
+                task.clip_loss(clip, "inferred")[0] if kind == "ours" else plain_rvos.clip_loss(model, clip)
+            )
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def rows(
+    backbone: str = "resnet101",
+    size: Size = (256, 448),
+    batch: int = 4,
+    device: str = "cpu",
+    repeats: int = 3,
+    warmups: int = 3,
+    processes: bool = True,
+) -> list[Row]:
+    """A row for each kind of batch statistics. Raises AssertionError if a first loss is off by 1e-5."""
+    found = []
+    for bn in ("frame", "frozen"):
+        sides: dict[str, Setup] = {
+            kind: partial(side, kind, backbone, size, batch, bn, device) for kind in ("ours", "plain")
+        }
+        times = alternate(sides, repeats, warmups, processes)
+        off = abs(times["ours"].result / times["plain"].result - 1)
+        assert device == "cuda" or off < 1e-5, f"losses differ by {off}"
+        found.append(
+            Row(
+                f"training step, {device}, batch {batch}, bn {bn}",
+                times["ours"],
+                times["plain"],
+                "5" if device == "cuda" else "1.8",
+                f"loss within {off:.1g}",
+                floor(side("ours", backbone, size, batch, bn, device), device),
+            )
+        )
+    return found
