@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 OVERRIDES = data=$(DATA) scale=$(SCALE) $(if $(DATA_ROOT),data.root=$(DATA_ROOT)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format clean
+.PHONY: help install test bench lint format clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -38,6 +38,9 @@ reproduce-%: $(INSTALLED) ## train and score a paper's table, such as reproduce-
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
+
+bench: $(INSTALLED) ## measure speed and memory beside plain implementations: 15 minutes
+	@$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check

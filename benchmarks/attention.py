@@ -40,7 +40,8 @@ def side(kind: str, images: int, channels: int, height: int, width: int):
     torch.nn.init.ones_(block.norm.weight)
     x = torch.randn(images, channels, height, width)
     if kind != "plain":
-        block, x = (v.to(memory_format=torch.channels_last) for v in (block, x))
+        block.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
     x.requires_grad_()
 
     def work() -> tuple[float, float]:

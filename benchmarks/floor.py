@@ -51,7 +51,7 @@ class _Count(TorchDispatchMode):
 
     def __init__(self, peak: Peaks) -> None:
         super().__init__()
-        self.peak, self.seconds, self.operations = peak, 0.0, 0
+        self.peak, self.seconds = peak, 0.0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -60,17 +60,21 @@ class _Count(TorchDispatchMode):
             operations = count(*args, **(kwargs or {}), out_val=out)
             tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
             moved = sum(x.numel() * x.element_size() for x in tensors)
-            self.operations += operations
             self.seconds += max(operations / self.peak.operations, moved / self.peak.bytes)
         return out
 
 
 def floor(work: Callable[[], Any], device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Seconds that the convolutions, products and attentions of `work` take at the machine's peaks.
+    """Seconds that the convolutions, products and attentions of `work` take at the machine's peaks."""
+    return least_time(work, peaks(device, dtype))
 
-    Each is taken at its operations or its bytes, whichever lasts longer; all else is counted as free.
+
+def least_time(work: Callable[[], Any], peak: Peaks) -> float:
+    """Seconds at `peak`: of each operation its arithmetic or its bytes, whichever lasts longer.
+
+    All but convolutions, matrix products and attention is counted as free.
     """
-    count = _Count(peaks(device, dtype))
+    count = _Count(peak)
     with count:
         work()
     return count.seconds

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks import plain_rvos
 from benchmarks.floor import floor
@@ -14,7 +14,7 @@ from vos_lightning.data.clips import to_network
 from vos_lightning.inference import PRECISIONS, for_inference
 from vos_lightning.memory import keep_freed_memory
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import Protocol, probabilities
+from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities
 
 Size = tuple[int, int]
 
@@ -65,20 +65,15 @@ def _numpy(masks) -> np.ndarray:
 
 def least_time(backbone: str, size: Size, objects: int, precision: str, device: str) -> float:
     """The floor of one frame, seconds; weights are read once for the frames that are encoded together."""
-    dtype = PRECISIONS[precision]
     model = for_inference(network(backbone, size).to(device), precision)
-    frames = torch.randn(1, 4, 3, *size, device=device, dtype=dtype)
-    masks = torch.rand(1, objects, *size, device=device, dtype=dtype)
-
-    def work() -> Tensor:
-        features, state = model.encode(frames), None
-        for pyramid in features:
-            step = model.step(pyramid, objects, size, masks, state)
-            state = step.state
-        return step.logits
-
+    frames = torch.randn(1, ENCODED_TOGETHER, 3, *size, device=device)
+    masks = torch.rand(1, objects, *size, device=device)
     with torch.no_grad():
-        return floor(work, device, dtype) / 4
+        features = model.encode(frames)
+        state = model.step(features[0], objects, size, masks, None).state
+        encoder = floor(lambda: model.encode(frames), device, PRECISIONS[precision])
+        decoder = floor(lambda: model.step(features[1], objects, size, masks, state), device)
+    return encoder / ENCODED_TOGETHER + decoder
 
 
 def rows(

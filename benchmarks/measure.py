@@ -51,6 +51,9 @@ class _Here:
     def end(self) -> int:
         return _memory("VmHWM") - self.before
 
+    def stop(self) -> None:
+        del self.work
+
 
 class _Elsewhere:
     """A side in a process of its own."""
@@ -58,7 +61,7 @@ class _Elsewhere:
     def __init__(self, setup: Setup) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, setup), daemon=True)
+        self.process = context.Process(target=_serve, args=(other, setup))
         self.process.start()
         other.close()
 
@@ -68,9 +71,11 @@ class _Elsewhere:
 
     def end(self) -> int:
         self.connection.send("end")
-        memory = self.connection.recv()
+        return self.connection.recv()
+
+    def stop(self) -> None:
+        self.process.terminate()
         self.process.join()
-        return memory
 
 
 def _serve(connection, setup: Setup) -> None:
@@ -94,15 +99,17 @@ def alternate(
     processes: False runs all sides in this process, where their memory means nothing.
     """
     running = {name: (_Elsewhere if processes else _Here)(setup) for name, setup in sides.items()}
-    rounds = [{name: side.call() for name, side in running.items()} for _ in range(warmups + repeats)]
-    return {
-        name: Times(
-            seconds=tuple(calls[name][0] for calls in rounds[warmups:]),
-            memory=side.end(),
-            result=rounds[0][name][1],
-        )
-        for name, side in running.items()
-    }
+    try:
+        rounds = [{name: side.call() for name, side in running.items()} for _ in range(warmups + repeats)]
+        return {
+            name: Times(tuple(calls[name][0] for calls in rounds[warmups:]), side.end(), rounds[0][name][1])
+            for name, side in running.items()
+        }
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError("A side's process ended; its error is above, or memory was short.") from error
+    finally:
+        for side in running.values():
+            side.stop()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
 
     Args:
         model: left as it is.
-        precision: `fp32`, whose masks are the model's but for rounding, or `bf16`.
+        precision: `fp32`, whose masks are the model's but for rounding, or `bf16`, the encoder in bfloat16;
+            the recurrence, where rounding would feed back on itself, stays in float32.
 
     Raises:
         InputError: an unknown precision.
@@ -27,7 +28,8 @@ def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
         raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")
     ready = copy.deepcopy(model).eval()
     fold_batch_norms(ready)
-    return ready.to(dtype=PRECISIONS[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready.encoder.to(PRECISIONS[precision])
+    return ready.to(memory_format=torch.channels_last)
 
 
 def fold_batch_norms(module: nn.Module) -> None:

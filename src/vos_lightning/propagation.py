@@ -92,7 +92,7 @@ def probabilities(
     Raises:
         InputError: a one-shot model without any given mask, or one of another size than its frame.
     """
-    one_shot, dtype = model.mask_input, next(model.parameters()).dtype
+    one_shot = model.mask_input
     labels = _first_masks(given)
     if one_shot and not labels:
         raise InputError("No mask is given; a one-shot model needs the first mask of each object.")
@@ -111,7 +111,7 @@ def probabilities(
             started = started | starts
         if t < protocol.given_frames:
             previous = first
-        step = model.step(features, slots, protocol.size, previous.to(dtype) if one_shot else None, state)
+        step = model.step(features, slots, protocol.size, previous if one_shot else None, state)
         state, previous = step.state, torch.sigmoid(step.logits.float())
         if one_shot:
             previous = previous * started
@@ -122,9 +122,9 @@ def _encoded(
     model: RVOS, frames: Iterable[np.ndarray], size: tuple[int, int], device: torch.device | str
 ) -> Iterator[tuple[tuple[int, ...], Features]]:
     """The size and the features of each frame, encoded a few frames at a time."""
-    frames, dtype = iter(frames), next(model.parameters()).dtype
+    frames = iter(frames)
     while chunk := list(islice(frames, ENCODED_TOGETHER)):
-        images = to_network(chunk, size)[None].to(device, dtype)
+        images = to_network(chunk, size)[None].to(device)
         for frame, features in zip(chunk, model.encode(images), strict=True):
             yield frame.shape[:2], features
 

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def score_folders(
     score = partial(_score_pair, protocol=protocol)
     if jobs == 1:
         return summarise(map(score, pairs))
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
         return summarise(pool.map(score, pairs))
 
 

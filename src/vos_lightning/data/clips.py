@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vos_lightning.data.davis import Sequence
-from vos_lightning.data.images import resize_frame
-from vos_lightning.data.small_frames import FrameCache, check_sizes, read_small
+from vos_lightning.data.small_frames import FrameCache, check_sizes, colour_planes, read_small
 from vos_lightning.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,7 +52,7 @@ def normalise(planes: np.ndarray) -> Tensor:
 
 def to_network(frames: list[np.ndarray], size: tuple[int, int]) -> Tensor:
     """Frames (h, w, 3) uint8 as a network's input of `size` (H, W): (T, 3, H, W) float32, see `normalise`."""
-    return normalise(np.stack([resize_frame(frame, size).transpose(2, 0, 1) for frame in frames]))
+    return normalise(np.stack([colour_planes(frame, size) for frame in frames]))
 
 
 class Augmentation(NamedTuple):
@@ -148,9 +147,14 @@ class ClipDataset(Dataset[Clip]):
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
-        ids = torch.arange(1, self.slots + 1, dtype=torch.uint8)
-        counts = (clip_labels.flatten(1)[:, None] == ids[:, None]).any(-1).float()
-        return Clip(clip_frames, clip_labels, counts)
+        return Clip(clip_frames, clip_labels, self._counts(clip_labels.numpy()))
+
+    def _counts(self, labels: np.ndarray) -> Tensor:
+        """Which ids occur in each frame of labels (T, H, W): (T, O) float32, 0 or 1."""
+        counts = torch.zeros(len(labels), self.slots)
+        for i in range(1, int(labels.max()) + 1):
+            counts[:, i - 1] = torch.from_numpy((labels == i).reshape(len(labels), -1).any(1))
+        return counts
 
 
 def check_readable(sequences: Iterable[Sequence], slots: int) -> None:

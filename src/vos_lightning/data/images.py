@@ -68,7 +68,8 @@ def read_frame(
     Raises:
         InputError: the file is missing, truncated or no image.
     """
-    return np.asarray(_decode(path, content, at_least).convert("RGB"))
+    image = _decode(path, content, at_least)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
@@ -95,13 +96,6 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     image = Image.fromarray(mask, mode="P")
     image.putpalette(voc_palette())
     image.save(path, optimize=False, compress_level=1)
-
-
-def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a frame (h, w, 3) uint8 to `size` (H, W), bilinearly and without aliasing."""
-    if frame.shape[:2] == size:
-        return frame
-    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import (
@@ -20,7 +22,6 @@ from vos_lightning.data.images import (
     read_file,
     read_frame,
     read_mask,
-    resize_frame,
     resize_labels,
 )
 from vos_lightning.errors import InputError
@@ -85,9 +86,17 @@ def _decode(
 ) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W)."""
     stored = read_mask(mask_path, mask)
-    colours = resize_frame(read_frame(frame_path, frame, at_least=size), size)
+    colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
     check_sizes(mask_path, stored.shape, image_size(frame))
-    return np.concatenate([colours.transpose(2, 0, 1), resize_labels(stored, size)[None]])
+    return np.concatenate([colours, resize_labels(stored, size)[None]])
+
+
+def colour_planes(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame (h, w, 3) uint8 as planes (3, H, W) uint8 of `size`, resized bilinearly without aliasing."""
+    planes = torch.from_numpy(np.array(frame)).permute(2, 0, 1)
+    if frame.shape[:2] != size:
+        planes = F.interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
+    return planes.numpy()
 
 
 def check_sizes(path: Path, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:

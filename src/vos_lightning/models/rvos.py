@@ -174,10 +174,13 @@ class RVOS(nn.Module):
         self.auxiliary = auxiliary
 
     def encode(self, frames: Tensor) -> list[Features]:
-        """Features of a whole clip at once: frames (B, T, 3, H, W), normalised, to T pyramids."""
-        length = frames.shape[1]
-        pyramid = self.encoder(frames.transpose(0, 1).flatten(0, 1), length)
-        return list(zip(*(level.chunk(length) for level in pyramid), strict=True))
+        """Features of a whole clip at once: frames (B, T, 3, H, W), normalised, to T pyramids.
+
+        They have the data type of the frames, whatever the encoder's.
+        """
+        length, dtype = frames.shape[1], next(self.encoder.parameters()).dtype
+        pyramid = self.encoder(frames.transpose(0, 1).flatten(0, 1).to(dtype), length)
+        return list(zip(*(level.to(frames.dtype).chunk(length) for level in pyramid), strict=True))
 
     def step(
         self,

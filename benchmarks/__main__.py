@@ -1,0 +1,58 @@
+"""Runs every benchmark and prints the tables of docs/performance.md, as Markdown."""
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks import agreement, attention, growth, inference, reading, scoring, startup, training
+from benchmarks.floor import peaks
+from benchmarks.measure import HEADER, Row, markdown
+from vos_lightning.configuration import cores
+from vos_lightning.runs import code_version
+
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+
+
+def main() -> None:
+    """Prints the machine, the ratios, the growth and the agreement of bf16."""
+    started = time.monotonic()
+    torch.set_num_threads(cores())
+    print(machine(), flush=True)
+    cases: list[tuple[str, Callable[[], list[Row]]]] = [
+        *((f"inference, {d}", lambda d=d: inference.rows(device=d)) for d in DEVICES),
+        *((f"training, {d}", lambda d=d: training.rows(device=d)) for d in DEVICES),
+        ("the non-local block", attention.rows),
+        ("scoring", scoring.rows),
+        ("reading", reading.rows),
+        ("start-up", startup.rows),
+    ]
+    rows: list[Row] = []
+    for name, case in cases:
+        print(f"{time.monotonic() - started:4.0f} s: {name}", file=sys.stderr, flush=True)
+        rows += case()
+    print(markdown(HEADER, [row.cells() for row in rows]), flush=True)
+    print(f"{time.monotonic() - started:4.0f} s: growth", file=sys.stderr, flush=True)
+    print("\n" + markdown(growth.HEADER, growth.cells()), flush=True)
+    print(f"{time.monotonic() - started:4.0f} s: agreement of bf16", file=sys.stderr, flush=True)
+    print(f"\n{agreement.sentence()}\n\n{(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def machine() -> str:
+    """What the figures were measured on and with."""
+    with open("/proc/cpuinfo") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    fp32, bf16 = (peaks("cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{names[0] if names else platform.machine()}, {cores()} cores{gpu}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, vos-lightning {code_version()}. Peaks: "
+        f"{fp32.operations / 1e9:.0f} Gop/s in fp32, {bf16.operations / 1e9:.0f} in bf16, "
+        f"{fp32.bytes / 1e9:.0f} GB/s.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""How far bf16 masks are from fp32 ones, with a network trained on the embedded data."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from vos_lightning.configuration import build_data, build_protocol, cores
+from vos_lightning.data.davis import Sequence
+from vos_lightning.evaluation import load_run
+from vos_lightning.inference import for_inference
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.propagation import Protocol, propagate
+from vos_lightning.scoring.davis import score_sequence, summarise
+from vos_lightning.sweep import compose_train
+from vos_lightning.training import run_of, train
+
+
+def sentence(overrides: Iterable[str] = ()) -> str:
+    """Says the J&F of bf16 masks with the fp32 masks as the truth, on the clips that a run is scored on.
+
+    The run is RVOS on the embedded data with `overrides`, trained now unless it was before.
+    """
+    cfg = compose_train(["model=rvos", f"run.threads={cores()}", *overrides])
+    train(cfg, "RVOS on the embedded data")
+    _, model = load_run(run_of(cfg, build_data(cfg)).folder)
+    fp32, bf16 = for_inference(model), for_inference(model, "bf16")
+    scores = []
+    for sequence in build_data(cfg).sequences(cfg.data.score_split):
+        truth, predicted = (_masks(ready, sequence, build_protocol(cfg)) for ready in (fp32, bf16))
+        scores.append(score_sequence(truth, predicted, name=sequence.name))
+    total = summarise(scores)
+    return (
+        f"bf16 masks against fp32 masks, RVOS trained on the embedded data, {len(scores)} test clips: "
+        f"J&F {100 * total.jf:.2f} (J {100 * total.j.mean:.2f}, F {100 * total.f.mean:.2f})."
+    )
+
+
+def _masks(model: RVOS, sequence: Sequence, protocol: Protocol) -> Iterator[np.ndarray]:
+    frames = (sequence.frame(t) for t in range(len(sequence)))
+    return propagate(model, frames, {0: sequence.mask(0)}, protocol)

@@ -1,0 +1,83 @@
+"""The benchmarks in small: each finds both sides equal, and its harness measures what it says."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmarks import agreement, attention, growth, inference, reading, scoring, startup, training
+from benchmarks.floor import Peaks, least_time
+from benchmarks.measure import HEADER, Row, Times, alternate, markdown
+
+SMALL = "shufflenet_v2_x0_5"
+SIZE = (70, 102)  # no multiple of 4
+
+
+@pytest.mark.parametrize(
+    ("case", "rows"),
+    [
+        (partial(inference.rows, SMALL, SIZE, frames=5, objects=(1, 3), repeats=1), 4),
+        (partial(training.rows, SMALL, SIZE, batch=2, repeats=1, warmups=1), 2),
+        (partial(attention.rows, 2, 16, 5, 7, repeats=1), 1),
+        (partial(scoring.rows, 2, 4, (60, 100), 2, repeats=1), 2),
+        (partial(reading.rows, 10, (144, 256), (64, 112), repeats=1), 2),
+        (partial(startup.rows, "import json", repeats=1), 2),
+    ],
+    ids=["inference", "training", "attention", "scoring", "reading", "start-up"],
+)
+def test_both_sides_agree(case, rows: int) -> None:
+    found = case(processes=False)
+    assert len(found) == rows
+    assert all(len(row.cells()) == len(HEADER) for row in found)
+
+
+def test_growth_has_a_line_for_each_number() -> None:
+    net = (SMALL, (64, 96))
+    cells = growth.cells((2, 3), (1, 2), (1, 2), net, net, (4, (60, 100)), repeats=1, processes=False)
+    assert [line[1] for line in cells] == ["2", "3", "1", "2", "1", "2"]
+
+
+def test_the_agreement_of_bf16_is_that_of_a_trained_network(tmp_path: Path) -> None:
+    spec = "{train: 4, val: 2, test: 2, frames: 6, height: 64, width: 96, seed: 0}"
+    overrides = [f"data.cache={tmp_path}", f"data.spec={spec}", f"run.root={tmp_path}", "train.max_steps=2"]
+    assert "2 test clips: J&F " in agreement.sentence(overrides)
+
+
+def allocates(megabytes: int):
+    """A side, in terms of the standard library so that its process starts at once."""
+    return partial(partial, eval, f"len(b'x' * ({megabytes} << 20))")
+
+
+def test_a_side_has_a_process_and_a_peak_of_its_own() -> None:
+    times = alternate({"much": allocates(300), "little": allocates(1)}, repeats=3)
+    assert 295 < times["much"].memory / 2**20 < 330
+    assert times["little"].memory / 2**20 < 30
+    assert [len(side.seconds) for side in times.values()] == [3, 3]
+
+
+def test_a_side_that_ends_is_no_endless_wait() -> None:
+    with pytest.raises(RuntimeError, match="process ended"):
+        alternate({"one": sys.exit}, repeats=1)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    row = Row("case", Times((1.0, 2.0, 4.0), 0, None), Times((2.0, 6.0, 4.0), 0, None), "2", "equal", 0.5)
+    assert row.ratios() == [2, 3, 1]
+    assert "| case | 2 s | 4 s | **2.00** (1.00 to 3.00) | 2 | 500 ms, 4.00 | 0 / 0 | equal |" in markdown(
+        HEADER, [row.cells()]
+    )
+
+
+def test_the_floor_counts_operations_or_bytes() -> None:
+    x, weight = torch.randn(2, 3, 8, 10), torch.randn(5, 3, 3, 3)
+
+    def convolution() -> None:
+        F.conv2d(x, weight, padding=1).relu()
+
+    multiplications = 2 * 5 * 8 * 10 * 3 * 9
+    moved = 4 * (x.numel() + weight.numel() + 2 * 5 * 8 * 10)
+    assert least_time(convolution, Peaks(1.0, float("inf"))) == 2 * multiplications
+    assert least_time(convolution, Peaks(float("inf"), 1.0)) == moved
