@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import agreement, attention, growth, inference, reading, scoring, startup, training
 from benchmarks.floor import peaks
-from benchmarks.measure import HEADER, Row, markdown
+from benchmarks.measure import HEADER, Row, line, markdown
 from vos_lightning.configuration import cores
 from vos_lightning.runs import code_version
 
@@ -29,11 +29,11 @@ def main() -> None:
         ("reading", reading.rows),
         ("start-up", startup.rows),
     ]
-    rows: list[Row] = []
+    print(markdown(HEADER, []))
     for name, case in cases:
         print(f"{time.monotonic() - started:4.0f} s: {name}", file=sys.stderr, flush=True)
-        rows += case()
-    print(markdown(HEADER, [row.cells() for row in rows]), flush=True)
+        for row in case():
+            print(line(row.cells()), flush=True)
     print(f"{time.monotonic() - started:4.0f} s: growth", file=sys.stderr, flush=True)
     print("\n" + markdown(growth.HEADER, growth.cells()), flush=True)
     print(f"{time.monotonic() - started:4.0f} s: agreement of bf16", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ the peak memory of a side are its own.
 import ctypes
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -166,5 +166,9 @@ def duration(seconds: float) -> str:
 
 def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
     """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(map(line, [header, ["---"] * len(header), *rows]))
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cells) + " |"
