@@ -76,7 +76,8 @@ def outline(mask: np.ndarray, radius: int) -> Outline:
         return Outline(nothing, np.zeros((0, 0), dtype=np.int32), np.zeros(2, dtype=np.intp), radius)
     start = np.maximum((rows[0] - 1, columns[0] - 1), 0)
     box = mask[start[0] : rows[-1] + 2, start[1] : columns[-1] + 2]
-    local = np.argwhere(outline_map(box))
+    # As np.argwhere, which takes six times as long in two dimensions.
+    local = np.stack(np.divmod(np.flatnonzero(outline_map(box)), box.shape[1]), axis=1)
     margin = 2 * radius
     # One more column than the box: the count left of column x stands at x.
     counts = np.zeros((box.shape[0] + 2 * margin, box.shape[1] + 2 * margin + 1), dtype=np.int32)
