@@ -43,7 +43,7 @@ def main() -> None:
 def machine() -> str:
     """What the figures were measured on and with."""
     with open("/proc/cpuinfo") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        names = [text.split(":")[1].strip() for text in file if text.startswith("model name")]
     fp32, bf16 = (peaks("cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (

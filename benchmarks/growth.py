@@ -22,8 +22,8 @@ def segment(backbone: str, size: tuple[int, int], frames: int, objects: int):
     keep_freed_memory()
 
     def work() -> int:
-        endless = (images[t % len(images)] for t in range(frames))
-        return sum(1 for _ in propagate(model, endless, {0: first}, Protocol(size)))
+        repeated = (images[t % len(images)] for t in range(frames))
+        return sum(1 for _ in propagate(model, repeated, {0: first}, Protocol(size)))
 
     return work
 

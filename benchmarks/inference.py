@@ -85,7 +85,10 @@ def rows(
     repeats: int = 5,
     processes: bool = True,
 ) -> list[Row]:
-    """A row for each precision and number of objects. Raises AssertionError if fp32 is off by 1e-4."""
+    """A row for each precision and number of objects.
+
+    Raises AssertionError if masks are off by 1e-4 in fp32 or by 0.2 in bf16.
+    """
     found = []
     for count in objects:
         sides: dict[str, Setup] = {
@@ -97,8 +100,7 @@ def rows(
         expected = times["plain"].result[:, :count]
         for precision, targets in (("fp32", {3: "1.8"}), ("bf16", {3: "4"})):
             off = float(np.abs(times[precision].result - expected).max())
-            if precision == "fp32":
-                assert off < 1e-4, f"masks differ by {off}"
+            assert off < (1e-4 if precision == "fp32" else 0.2), f"masks differ by {off}"
             found.append(
                 Row(
                     f"inference, {device} {precision}, {frames} frames, {count} object{'s'[: count > 1]}",

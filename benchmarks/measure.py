@@ -20,8 +20,8 @@ Setup = Callable[[], Callable[[], Any]]
 class Times:
     """What a side took.
 
-    seconds: of each counted call. memory: bytes by which the process grew at its peak over what it held
-    before the first call. result: of the first call, which is not counted.
+    seconds: of each counted call. memory: bytes of main memory by which the process grew at its peak over
+    what it held before the first call. result: of the first call, which is not counted.
     """
 
     seconds: tuple[float, ...]

@@ -65,14 +65,14 @@ def rows(
 
     Raises AssertionError if a first loss is off by 1e-5.
     """
-    found = []
+    found, dtype = [], torch.bfloat16 if device == "cuda" else torch.float32
     for bn in ("frame", "frozen"):
         sides: dict[str, Setup] = {
             kind: partial(side, kind, backbone, size, batch, bn, device) for kind in ("ours", "plain")
         }
         times = alternate(sides, repeats, warmups, processes)
         off = abs(times["ours"].result / times["plain"].result - 1)
-        assert device == "cuda" or off < 1e-5, f"losses differ by {off}"
+        assert off < (1e-2 if device == "cuda" else 1e-5), f"losses differ by {off}"
         found.append(
             Row(
                 f"training step, {device}, {size[0]}x{size[1]}, batch {batch}, bn {bn}",
@@ -80,7 +80,7 @@ def rows(
                 times["plain"],
                 "5" if device == "cuda" else "1.8",
                 f"loss within {off:.1g}",
-                floor(side("ours", backbone, size, batch, bn, device), device),
+                floor(side("ours", backbone, size, batch, bn, device), device, dtype),
             )
         )
     return found

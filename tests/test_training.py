@@ -17,7 +17,7 @@ from vos_lightning.configuration import build_data, build_protocol
 from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import predict_and_score
+from vos_lightning.evaluation import load_run, predict_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
@@ -204,6 +204,21 @@ def test_a_zero_shot_model_ignores_what_is_given() -> None:
     assert all(np.array_equal(x, y) and x.shape == VIDEO for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.parametrize("objects", [0, 1])
+def test_frames_and_given_masks_of_other_sizes_are_refused(objects: int) -> None:
+    def segment(given: np.ndarray, *sizes: tuple[int, int]) -> list[np.ndarray]:
+        video = [np.zeros((*size, 3), np.uint8) for size in sizes]
+        return list(propagate(copier(), video, {0: objects * given}, Protocol(SIZE)))
+
+    given = disk(50, 50)
+    other = (given.shape[0] + 2, given.shape[1])
+    assert [mask.shape for mask in segment(given, given.shape, given.shape)] == [given.shape] * 2
+    with pytest.raises(InputError, match="Frame 1: it must have the size of frame 0"):
+        segment(given, given.shape, other)
+    with pytest.raises(InputError, match="Frame 0: the given mask must have the frame's size"):
+        segment(given, other, other)
+
+
 def test_merge_rules_differ_where_slots_overlap() -> None:
     masks = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.6, 0.7, 0.3, 0.5]], [[0.1, 0.55, 0.49, 0.2]]])
     assert merge(masks, (1, 4), "painter").tolist() == [[2, 3, 0, 0]]
@@ -261,7 +276,7 @@ def configuration(cache: Path, folder: Path, *overrides: str) -> DictConfig:
             *("model=rvos", "scale=embedded", "model.hidden=16", f"data.cache={cache}"),
             *(f"data.spec={{{spec}}}", "data.size=[64, 96]", "data.clip_length=2", "data.val_clips=2"),
             *("optim.lr=0.01", "optim.backbone_lr=0.01", "optim.warmup_steps=5", "data.augment=false"),
-            *(f"run.dir={folder}", "run.threads=1", "run.accelerator=cpu"),
+            *(f"run.dir={folder}", "run.threads=1", "run.accelerator=cpu", f"run.frame_cache={cache}/frames"),
             *overrides,
         ]
     )
@@ -280,6 +295,20 @@ def test_training_teaches(cache: Path, tmp_path: Path) -> None:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 4
     assert losses[-1] < 0.65 * losses[0]
+
+
+def test_a_step_in_bf16_with_clipped_gradients(cache: Path, tmp_path: Path) -> None:
+    cfg = configuration(cache, tmp_path, "train.precision=bf16-mixed", "train.max_steps=1")
+    assert cfg.train.gradient_clip
+    assert train(cfg)["steps"] == 1
+
+
+def test_a_run_from_before_there_were_precisions_can_be_used(cache: Path, tmp_path: Path) -> None:
+    train(configuration(cache, tmp_path, "train.max_steps=1"))
+    saved = tmp_path / "config.yaml"
+    saved.write_text(saved.read_text().replace("  precision: fp32\n", ""))
+    assert "fp32" not in saved.read_text()
+    assert load_run(tmp_path)[0].predict.precision == "fp32"
 
 
 def checkpoint(folder: Path) -> dict[str, Any]:

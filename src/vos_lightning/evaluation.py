@@ -65,6 +65,7 @@ def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RV
             raise InputError(f"{folder / 'config.yaml'}: no such file; give the folder of a run.")
         cfg = read_config(folder / "config.yaml")
         weights = folder / "last.ckpt" if path.is_dir() else path
+    cfg.predict.setdefault("precision", "fp32")  # runs of 0.1.0 may lack it
     OmegaConf.set_struct(cfg, True)
     cfg.merge_with_dotlist(list(overrides))
     cfg.model.weights = "none"  # the checkpoint's replace them
@@ -80,7 +81,9 @@ def predict_and_score(
     folder: Path,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Segments and scores sequences with a model of `for_inference`; masks stay in folder/SEQUENCE/FRAME.png.
+    """Segments and scores sequences; the masks stay in folder/SEQUENCE/FRAME.png.
+
+    model: as `for_inference` gives it.
 
     Returns:
         `Scores.to_dict` under the semi-supervised DAVIS protocol, or the unsupervised one for a model that
@@ -112,7 +115,10 @@ def write_submission(
     archive: Path,
     device: torch.device | str = "cpu",
 ) -> Path:
-    """Segments sequences that have first masks only with a model of `for_inference` and zips the masks."""
+    """Segments sequences that have first masks only and zips the masks for the server.
+
+    model: as `for_inference` gives it.
+    """
     folder = archive.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     for sequence in sequences:

@@ -90,7 +90,8 @@ def probabilities(
         device: where the model is.
 
     Raises:
-        InputError: a one-shot model without any given mask, or one of another size than its frame.
+        InputError: a one-shot model without any given mask, one of another size than its frame, or frames
+            of different sizes.
     """
     one_shot = model.mask_input
     labels = _first_masks(given)
@@ -99,13 +100,12 @@ def probabilities(
     slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
     empty = torch.zeros(1, slots, *protocol.size, device=device)
     first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
-    for t, (size, features) in enumerate(_encoded(model, frames, protocol.size, device)):
-        if slots == 0:
-            yield empty[0]
-            continue
+    frames = _checked(frames, labels if one_shot else {})
+    if slots == 0:
+        yield from (empty[0] for _ in frames)
+        return
+    for t, features in enumerate(_encoded(model, frames, protocol.size, device)):
         if one_shot and t in labels:
-            if labels[t].shape != size:
-                raise InputError(f"Frame {t}: the given mask must have the frame's size, {size}.")
             new, starts = _slot_masks(labels[t], slots, protocol.size, device)
             first, previous = torch.where(starts, new, first), torch.where(starts, new, previous)
             started = started | starts
@@ -118,15 +118,24 @@ def probabilities(
         yield previous[0]
 
 
+def _checked(frames: Iterable[np.ndarray], labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames, all of one size, which the given masks have too."""
+    size = None
+    for t, frame in enumerate(frames):
+        size = size or frame.shape[:2]
+        if frame.shape[:2] != size:
+            raise InputError(f"Frame {t}: it must have the size of frame 0, {size}.")
+        if t in labels and labels[t].shape != size:
+            raise InputError(f"Frame {t}: the given mask must have the frame's size, {size}.")
+        yield frame
+
+
 def _encoded(
-    model: RVOS, frames: Iterable[np.ndarray], size: tuple[int, int], device: torch.device | str
-) -> Iterator[tuple[tuple[int, ...], Features]]:
-    """The size and the features of each frame, encoded a few frames at a time."""
-    frames = iter(frames)
+    model: RVOS, frames: Iterator[np.ndarray], size: tuple[int, int], device: torch.device | str
+) -> Iterator[Features]:
+    """The features of each frame, encoded a few frames at a time."""
     while chunk := list(islice(frames, ENCODED_TOGETHER)):
-        images = to_network(chunk, size)[None].to(device)
-        for frame, features in zip(chunk, model.encode(images), strict=True):
-            yield frame.shape[:2], features
+        yield from model.encode(to_network(chunk, size)[None].to(device))
 
 
 def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -164,17 +164,20 @@ class Segmentation(LightningModule):
 
     def configure_optimizers(self):
         """Adam in two groups, and the schedule per step."""
-        optimizer, total = self.optimizer(), int(self.trainer.estimated_stepping_batches)
+        # Lightning clips no gradients of a fused optimizer in mixed precision.
+        mixed = "mixed" in str(self.trainer.precision)
+        optimizer = self.optimizer(fused=not (mixed and self.trainer.gradient_clip_val))
+        total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, lambda step: self.optimisation.factor(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer(self) -> Adam:
+    def optimizer(self, fused: bool = True) -> Adam:
         """Adam over the backbone's parameters and over all others."""
         settings, backbone = self.optimisation, list(self.model.encoder.backbone.parameters())
         inside = {id(p) for p in backbone}
         others = [p for p in self.model.parameters() if id(p) not in inside]
         groups = [{"params": others, "lr": settings.lr}, {"params": backbone, "lr": settings.backbone_lr}]
-        return Adam(groups, weight_decay=settings.weight_decay, fused=True)
+        return Adam(groups, weight_decay=settings.weight_decay, fused=fused)
 
 
 def _auxiliary_cost(logits: Tensor, truth: Tensor, counts: Tensor) -> Tensor:

@@ -97,7 +97,9 @@ def score_folders(
     score = partial(_score_pair, protocol=protocol)
     if jobs == 1:
         return summarise(map(score, pairs))
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+    # Nothing here has threads, and forked processes start at once.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(jobs, context) as pool:
         return summarise(pool.map(score, pairs))
 
 

@@ -109,7 +109,8 @@ class ClipDataset(Dataset[Clip]):
         cache: of the resized frames, None to decode them every time.
 
     Raises:
-        InputError: a sequence with more objects than slots, or a mask of another size than its frame.
+        InputError: a sequence with more objects than slots, counted at `size`, or a mask of another size than
+            its frame.
     """
 
     def __init__(

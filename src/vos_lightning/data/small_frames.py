@@ -26,6 +26,8 @@ from vos_lightning.data.images import (
 )
 from vos_lightning.errors import InputError
 
+FORMAT = b"1"  # to be raised when the same files would give other planes
+
 
 @dataclass(frozen=True)
 class FrameCache:
@@ -39,20 +41,32 @@ class FrameCache:
 
     def path(self, *content: bytes, size: tuple[int, int]) -> Path:
         """Where planes of `size` made from these contents belong."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(FORMAT)
         for part in content:
             digest.update(len(part).to_bytes(8, "big") + part)
         name = digest.hexdigest()
         return self.folder / f"{size[0]}x{size[1]}" / name[:2] / name[2:32]
+
+    def read(self, path: Path, size: tuple[int, int]) -> np.ndarray | None:
+        """Planes (4, H, W), or None if there is no whole and readable file."""
+        with suppress(OSError):
+            planes = np.fromfile(path, np.uint8)
+            if planes.size == 4 * size[0] * size[1]:
+                return planes.reshape(4, *size)
+        return None
 
     def write(self, path: Path, planes: np.ndarray) -> None:
         """Writes planes whole or not at all; a disk that is full or read-only is no error."""
         part = path.with_name(f"{path.name}.{os.getpid()}")
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(path.parent).free > self.keep_free:
+            if shutil.disk_usage(path.parent).free <= self.keep_free:
+                return
+            try:
                 planes.tofile(part)
                 part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def read_small(
@@ -68,13 +82,14 @@ def read_small(
     """
     frame_path, mask_path = sequence.frames[t], sequence.mask_file(t)
     frame, mask = read_file(frame_path), read_file(mask_path)
-    path = cache.path(frame, mask, size=size) if cache else None
-    planes = np.fromfile(path, np.uint8) if path and path.is_file() else np.empty(0, np.uint8)
-    if planes.size == 4 * size[0] * size[1]:
-        planes = planes.reshape(4, *size)
+    files = (frame_path, frame, mask_path, mask)
+    if cache is None:
+        planes = _decode(*files, size)
     else:
-        planes = _decode(frame_path, frame, mask_path, mask, size)
-        if cache and path:
+        path = cache.path(frame, mask, size=size)
+        found = cache.read(path, size)
+        planes = _decode(*files, size) if found is None else found
+        if found is None:
             cache.write(path, planes)
     ids = sequence.ids(planes[3])
     planes[3] = np.where(ids == VOID, 0, ids)

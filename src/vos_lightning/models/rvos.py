@@ -176,11 +176,13 @@ class RVOS(nn.Module):
     def encode(self, frames: Tensor) -> list[Features]:
         """Features of a whole clip at once: frames (B, T, 3, H, W), normalised, to T pyramids.
 
-        They have the data type of the frames, whatever the encoder's.
+        An encoder of another data type than the frames' gives features of theirs.
         """
         length, dtype = frames.shape[1], next(self.encoder.parameters()).dtype
         pyramid = self.encoder(frames.transpose(0, 1).flatten(0, 1).to(dtype), length)
-        return list(zip(*(level.to(frames.dtype).chunk(length) for level in pyramid), strict=True))
+        if dtype != frames.dtype:
+            pyramid = tuple(level.to(frames.dtype) for level in pyramid)
+        return list(zip(*(level.chunk(length) for level in pyramid), strict=True))
 
     def step(
         self,
