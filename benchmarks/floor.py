@@ -35,9 +35,10 @@ def peaks(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Peaks:
     return Peaks(max(convolution, product), 2 * 4 * 2**26 / _best(lambda: target.copy_(source), device))
 
 
-def _best(work: Callable[[], Any], device: str, repeats: int = 10) -> float:
-    seconds = []
-    for _ in range(repeats):
+def _best(work: Callable[[], Any], device: str, within: float = 3.0) -> float:
+    """The least seconds that `work` took, called over and over for `within` seconds."""
+    seconds: list[float] = []
+    while sum(seconds) < within:
         started = time.perf_counter()
         work()
         if device == "cuda":
