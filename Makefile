@@ -39,7 +39,7 @@ reproduce-%: $(INSTALLED) ## train and score a paper's table, such as reproduce-
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest
 
-bench: $(INSTALLED) ## measure speed and memory beside plain implementations: 15 minutes
+bench: $(INSTALLED) ## measure speed and memory beside plain implementations, 11 minutes
 	@$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## check style and types
