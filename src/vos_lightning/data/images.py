@@ -1,7 +1,6 @@
 """Frames and masks: their files and their sizes.
 
-Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0
-background.
+Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0 background.
 """
 
 from io import BytesIO
