@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from vos_lightning.configuration import build_data, build_protocol, cores
-from vos_lightning.data.davis import Sequence
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.evaluation import load_run
 from vos_lightning.inference import for_inference
 from vos_lightning.models.rvos import RVOS

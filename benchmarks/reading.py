@@ -12,8 +12,8 @@ from torch import Tensor
 
 from benchmarks.measure import Row, Setup, alternate
 from vos_lightning.data.clips import IMAGENET_MEAN, IMAGENET_STD, ClipDataset
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import write_mask
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.memory import keep_freed_memory
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import write_mask
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
 from vos_lightning.errors import InputError
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from vos_lightning.baselines import classify_colours, copy_first_mask
 from vos_lightning.data import synthetic
-from vos_lightning.data.davis import Sequence, load_davis
+from vos_lightning.data.davis import load_davis
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.synthetic import SEEN, UNSEEN, SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
 

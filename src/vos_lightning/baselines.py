@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import VOID
+from vos_lightning.data.sequence import Sequence
 
 BINS = 32  # Histogram bins per colour channel.
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.checkpoints import load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import write_mask
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.propagation import Protocol, propagate

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.baselines import classify_colours, copy_first_mask
 from vos_lightning.configuration import build_data
-from vos_lightning.data.davis import Sequence as VideoSequence
 from vos_lightning.data.modules import fingerprint
+from vos_lightning.data.sequence import Sequence as VideoSequence
 from vos_lightning.errors import InputError
 from vos_lightning.runs import Run, code_version, read_json, write_json
 from vos_lightning.scoring.davis import score_sequence, summarise

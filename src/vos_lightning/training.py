@@ -16,8 +16,8 @@ from vos_lightning.callbacks import History, Progress, say
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_protocol
 from vos_lightning.data.clips import check_readable
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.modules import VideoData, fingerprint
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import predict_and_score, write_submission
 from vos_lightning.inference import for_inference

@@ -8,8 +8,8 @@ import numpy as np
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import read_mask
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.runs import Run
 
 Mode = Literal["online", "offline"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vos_lightning.data.davis import Sequence
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.davis import PROTOCOLS, Scores, SequenceScore, score_sequence, summarise
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vos_lightning.data.davis import Sequence
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, check_sizes, colour_planes, read_small
 from vos_lightning.errors import InputError
 

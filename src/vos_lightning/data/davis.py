@@ -8,67 +8,10 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255
     ROOT/ImageSets/480p/{train,val}.txt                               pairs of paths (DAVIS-2016)
 """
 
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from vos_lightning.data.images import VOID, read_frame, read_mask
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """One video: T frame files and, for each, its mask file or None where there is no annotation."""
-
-    name: str
-    frames: tuple[Path, ...]
-    masks: tuple[Path | None, ...]
-    one_object: bool = False  # DAVIS-2016: all ids are one
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def frame(self, t: int) -> np.ndarray:
-        """Frame t, (H, W, 3) uint8 RGB."""
-        return read_frame(self.frames[t])
-
-    def mask(self, t: int) -> np.ndarray:
-        """Mask of frame t, (H, W) uint8 ids with 255 as void; 0/255 masks of one object become 0/1.
-
-        Raises InputError if frame t has no mask.
-        """
-        return self.ids(read_mask(self.mask_file(t)))
-
-    def mask_file(self, t: int) -> Path:
-        """The file of frame t's mask. Raises InputError if there is none."""
-        path = self.masks[t]
-        if path is None:
-            raise InputError(f"{self.frames[t]}: sequence {self.name} has no mask for this frame.")
-        return path
-
-    def ids(self, stored: np.ndarray) -> np.ndarray:
-        """Ids of mask values as stored, both (H, W) uint8, see `mask`."""
-        if self.is_binary:
-            return (stored == VOID).astype(np.uint8)
-        return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8) if self.one_object else stored
-
-    @cached_property
-    def is_binary(self) -> bool:
-        """True if the only values in the sequence's masks are 0 and 255: one object, not void."""
-        values: set[int] = set()
-        for path in self.masks:
-            if path is not None:
-                values.update(np.unique(read_mask(path)).tolist())
-                if values - {0, VOID}:
-                    return False
-        return VOID in values
-
-    @cached_property
-    def objects(self) -> tuple[int, ...]:
-        """Ids in the first mask, ascending, void left out."""
-        return tuple(int(i) for i in np.unique(self.mask(0)) if i not in (0, VOID))
 
 
 def _split_names(root: Path, year: int, split: str) -> list[str]:

@@ -9,7 +9,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
-from vos_lightning.data.davis import Sequence, load_davis
+from vos_lightning.data.davis import load_davis
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vos_lightning.data.davis import Sequence
 from vos_lightning.data.images import (
     VOID,
     image_size,
@@ -24,6 +23,7 @@ from vos_lightning.data.images import (
     read_mask,
     resize_labels,
 )
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
 FORMAT = b"1"  # to be raised when the same files would give other planes

@@ -1,0 +1,102 @@
+"""One video and its masks, whatever data set it is from.
+
+Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some videos; 0 is background, 255
+void.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vos_lightning.data.images import VOID, read_frame, read_mask
+from vos_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One video: T frame files and, for each, its mask file or None where there is no annotation.
+
+    one_object: all ids are one (DAVIS-2016).
+    presence: id -> frames in which the data set lists the object, ascending (YouTube-VOS); None where every
+        object is in the first mask.
+    categories: id -> its category, where the data set names them.
+    """
+
+    name: str
+    frames: tuple[Path, ...]
+    masks: tuple[Path | None, ...]
+    one_object: bool = False
+    presence: Mapping[int, tuple[int, ...]] | None = None
+    categories: Mapping[int, str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def frame(self, t: int) -> np.ndarray:
+        """Frame t, (H, W, 3) uint8 RGB."""
+        return read_frame(self.frames[t])
+
+    def mask(self, t: int) -> np.ndarray:
+        """Mask of frame t, (H, W) uint8 ids with 255 as void; 0/255 masks of one object become 0/1.
+
+        Raises InputError if frame t has no mask.
+        """
+        return self.ids(read_mask(self.mask_file(t)))
+
+    def mask_file(self, t: int) -> Path:
+        """The file of frame t's mask. Raises InputError if there is none."""
+        path = self.masks[t]
+        if path is None:
+            raise InputError(f"{self.frames[t]}: sequence {self.name} has no mask for this frame.")
+        return path
+
+    def ids(self, stored: np.ndarray) -> np.ndarray:
+        """Ids of mask values as stored, both (H, W) uint8, see `mask`."""
+        if self.is_binary:
+            return (stored == VOID).astype(np.uint8)
+        return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8) if self.one_object else stored
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """True if the only values in the sequence's masks are 0 and 255: one object, not void."""
+        values: set[int] = set()
+        if self.presence is not None:
+            return False
+        for path in self.masks:
+            if path is not None:
+                values.update(np.unique(read_mask(path)).tolist())
+                if values - {0, VOID}:
+                    return False
+        return VOID in values
+
+    @cached_property
+    def objects(self) -> tuple[int, ...]:
+        """Ids, ascending: those that `presence` lists, or else those in the first mask, void left out."""
+        if self.presence is not None:
+            return tuple(sorted(self.presence))
+        return tuple(int(i) for i in np.unique(self.mask(0)) if i not in (0, VOID))
+
+    @cached_property
+    def starts(self) -> dict[int, int]:
+        """id -> the frame whose mask is given to a one-shot model."""
+        if self.presence is None:
+            return dict.fromkeys(self.objects, 0)
+        return {i: frames[0] for i, frames in self.presence.items()}
+
+    @property
+    def annotated(self) -> tuple[int, ...]:
+        """The frames that have a mask."""
+        return tuple(t for t, path in enumerate(self.masks) if path is not None)
+
+    def given(self) -> dict[int, np.ndarray]:
+        """Frame -> ids (H, W) uint8 of the objects that start there, all else background."""
+        found = {}
+        for t in sorted({0, *self.starts.values()}):
+            new = [i for i, start in self.starts.items() if start == t]
+            if new or self.masks[t] is not None:
+                mask = self.mask(t)
+                found[t] = np.where(np.isin(mask, new), mask, 0).astype(np.uint8)
+        return found
