@@ -69,7 +69,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _sequences(args: argparse.Namespace) -> list:
     from vos_lightning.data.davis import load_davis
-from vos_lightning.data.sequence import Sequence
+    from vos_lightning.data.sequence import Sequence
 
     if (args.root is None) == (args.frames is None):
         raise InputError("input: give either --root, a DAVIS tree, or --frames, one video.")
