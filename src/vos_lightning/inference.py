@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -9,11 +10,13 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.s2s import S2S
 
+Model = TypeVar("Model", RVOS, S2S)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
+def for_inference(model: Model, precision: str = "fp32") -> Model:
     """A copy in eval mode with every BatchNorm folded into its convolution; it cannot be trained.
 
     Args:

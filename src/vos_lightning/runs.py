@@ -25,7 +25,7 @@ from vos_lightning.errors import InputError
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
 NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
-PLACES = ("data.root", "data.cache", "train.init_from")
+PLACES = ("data.root", "data.cache", "train.init_from", "train.first")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -101,6 +101,12 @@ class Run:
     def checkpoint(self) -> Path:
         """Where an interrupted run goes on."""
         return self.folder / "last.ckpt"
+
+    @property
+    def scored_checkpoint(self) -> Path:
+        """The checkpoint that is scored: the best if train.evaluate says so and there is one, else the last."""
+        best = self.folder / "best.ckpt"
+        return best if self.settings["train"]["evaluate"] == "best" and best.is_file() else self.checkpoint
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found; None if it is not finished."""

@@ -91,6 +91,13 @@ class Sequence:
         """The frames that have a mask."""
         return tuple(t for t, path in enumerate(self.masks) if path is not None)
 
+    @cached_property
+    def asked(self) -> tuple[int, ...]:
+        """The frames whose masks are asked for: those that `presence` lists, or else all."""
+        if self.presence is None:
+            return tuple(range(len(self)))
+        return tuple(sorted({t for frames in self.presence.values() for t in frames}))
+
     def given(self) -> dict[int, np.ndarray]:
         """Frame -> ids (H, W) uint8 of the objects that start there, all else background."""
         found = {}
