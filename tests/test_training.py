@@ -13,11 +13,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from vos_lightning.configuration import build_data, build_protocol
+from vos_lightning.configuration import build_data, build_segmenter
 from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import load_run, predict_and_score
+from vos_lightning.evaluation import load_run, segment_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS

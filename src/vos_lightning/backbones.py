@@ -100,21 +100,20 @@ class Backbone(nn.Module):
 def _as_convolution(layer: nn.Module) -> nn.Conv2d:
     """VGG-16's fc6, which reads 512 maps of 7x7, at every place of larger maps."""
     conv = nn.Conv2d(512, 4096, 7, padding=3)
-    conv.load_state_dict({"weight": layer.weight.view_as(conv.weight), "bias": layer.bias})
+    weight, bias = layer.state_dict().values()
+    conv.load_state_dict({"weight": weight.view_as(conv.weight), "bias": bias})
     return conv
 
 
 def _widen_first(body: nn.Module, in_channels: int) -> None:
     """Gives the first convolution more input channels; what it knows of the first three stays."""
-    name, old = next((n, m) for n, m in body.named_modules() if isinstance(m, nn.Conv2d))
-    new = nn.Conv2d(
-        in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None
-    )
+    first = next(m for m in body.modules() if isinstance(m, nn.Conv2d))
+    known = first.weight
+    first.in_channels = in_channels
+    first.weight = nn.Parameter(known.new_empty(len(known), in_channels, *known.shape[2:]))
+    nn.init.kaiming_uniform_(first.weight, 5**0.5)  # as a new Conv2d
     with torch.no_grad():
-        new.weight[:, :3] = old.weight
-        if old.bias is not None:
-            new.bias.copy_(old.bias)
-    body.set_submodule(name, new)
+        first.weight[:, :3] = known
 
 
 def _with_weights(name: str, weights: str) -> nn.Module:

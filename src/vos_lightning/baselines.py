@@ -42,12 +42,11 @@ def classify_colours(sequence: Sequence, blur: float = 0.015) -> Iterator[np.nda
     """
     given = sequence.given()
     ids, counts = np.array([0], dtype=np.uint8), np.zeros((0, BINS**3))
+    posterior = np.ones((1, BINS**3))
     for t in range(len(sequence)):
         bins = _bin_of(sequence.frame(t))
-        mask = ids[:1].repeat(bins.size).reshape(bins.shape)
-        if t > 0:
-            belief = posterior[:, bins]
-            mask = ids[gaussian_filter(belief, (0, blur * len(bins), blur * len(bins))).argmax(axis=0)]
+        belief = gaussian_filter(posterior[:, bins], (0, blur * len(bins), blur * len(bins)))
+        mask = ids[belief.argmax(axis=0)]
         if t in given:
             first = given[t]
             known = sequence.mask(t) != VOID

@@ -55,7 +55,7 @@ class Segmenter:
     model: RVOS | S2S
     protocol: Protocol
     device: torch.device | str = "cpu"
-    online: OnlineLearning = OnlineLearning()
+    online: OnlineLearning = field(default_factory=OnlineLearning)
     timings: list[Timing] = field(default_factory=list)
 
     def masks(self, sequence: Sequence) -> Iterator[np.ndarray]:

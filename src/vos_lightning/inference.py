@@ -9,10 +9,8 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S
 
-Model = TypeVar("Model", RVOS, S2S)
+Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -31,7 +29,7 @@ def for_inference(model: Model, precision: str = "fp32") -> Model:
         raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")
     ready = copy.deepcopy(model).eval()
     fold_batch_norms(ready)
-    ready.encoder.to(PRECISIONS[precision])
+    ready.get_submodule("encoder").to(PRECISIONS[precision])
     return ready.to(memory_format=torch.channels_last)
 
 

@@ -69,7 +69,7 @@ def tune(
     tuned = copy.deepcopy(model)
     tuned.requires_grad_(False)
     learning = [part for part in (tuned.initializer, tuned.encoder, tuned.decoder) if part is not None]
-    parameters = {p for part in learning for p in part.requires_grad_().parameters()}
+    parameters = list(dict.fromkeys(p for part in learning for p in part.requires_grad_().parameters()))
     optimizer = Adam(parameters, lr=settings.lr)
     first, rng = to_network([frame], size)[0], np.random.default_rng(settings.seed)
     scene = fill(first, objects.any(0))

@@ -162,8 +162,11 @@ def _through_states(
             given, starts = _slot_masks(labels[t], slots, size, device)
             new = starts.flatten().nonzero().flatten().tolist()
             masks = torch.where(starts, given, masks)
+            assert frame is not None
             begun = model.start(frame, given[:, new])
-            state = begun if state is None else (torch.cat([state[0], begun[0]]), torch.cat([state[1], begun[1]]))
+            state = (
+                begun if state is None else (torch.cat([state[0], begun[0]]), torch.cat([state[1], begun[1]]))
+            )
             started += new
         previous = masks
         yield masks[0]

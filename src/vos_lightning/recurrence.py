@@ -1,4 +1,4 @@
-"""Convolutional cells: RVOS's with two recurrences, object to object and frame to frame, and S2S's over frames.
+"""Convolutional cells: RVOS's with two recurrences, over objects and over frames, and S2S's over frames.
 
 Shapes: B batch, O object slots, C hidden channels, h w feature cells. Slots come before the batch, so that
 one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the

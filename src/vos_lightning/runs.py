@@ -104,7 +104,7 @@ class Run:
 
     @property
     def scored_checkpoint(self) -> Path:
-        """The checkpoint that is scored: the best if train.evaluate says so and there is one, else the last."""
+        """The checkpoint that is scored: the last, or the best if train.evaluate says so and there is one."""
         best = self.folder / "best.ckpt"
         return best if self.settings["train"]["evaluate"] == "best" and best.is_file() else self.checkpoint
 

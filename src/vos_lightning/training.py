@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -40,8 +40,8 @@ AnyStage = TypeVar("AnyStage", bound=Stage)
 def first_of(cfg: DictConfig) -> DictConfig | None:
     """The run whose weights this one starts from, if there is one.
 
-    Online learning happens while a trained network segments, so a run with it is the one without it, segmented
-    again. Else it is the run that train.first composes, at the same scale and with the same model and seed.
+    Online learning happens while a trained network segments, so a run with it is the one without it,
+    segmented again. Else it is the run that train.first composes, with this one's scale, model and seed.
     """
     if cfg.predict.online.steps:
         first = cfg.copy()
@@ -158,9 +158,8 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
     logger = _logger(cfg, run)
     trainer = _trainer(cfg, run, task, [history, Progress(name, position)], logger)
     try:
-        if cfg.predict.online.steps:
-            checkpoint = _weights_of_first(cfg)
-        else:
+        checkpoint = _weights_of_first(cfg)
+        if checkpoint is None or not cfg.predict.online.steps:
             resume = run.checkpoint if run.checkpoint.is_file() else None
             trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
             checkpoint = run.scored_checkpoint
@@ -168,7 +167,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
         started = time.monotonic()
         device = trainer.strategy.root_device
         segmenter = build_segmenter(cfg, task.model, device)
-        rules = work.data.rules(task.model.mask_input)
+        rules = work.data.rules(bool(task.model.mask_input))
         scores = segment_and_score(segmenter, work.scored, rules, run.folder / "masks")
         score_seconds = time.monotonic() - started
         timings = [asdict(timing) for timing in segmenter.timings]
@@ -204,7 +203,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
 
 
 def _weights_of_first(cfg: DictConfig) -> Path | None:
-    """The checkpoint that the run starts from: the first run's, as it was scored, or that of train.init_from."""
+    """The checkpoint that a run starts from: the first run's, as scored there, or that of train.init_from."""
     first = first_of(cfg)
     if first is not None:
         return run_of(first).scored_checkpoint
@@ -241,9 +240,7 @@ def _stages(kind: type[AnyStage], stages: Iterable[Any]) -> list[AnyStage]:
         return [kind(**fields) for fields in stages]
     except TypeError:
         known = ", ".join(field.name for field in fields_of(kind))
-        raise InputError(
-            f"train.stages: {OmegaConf.create(stages)} does not fit this model; a stage has {known}."
-        ) from None
+        raise InputError(f"train.stages: {stages} does not fit this model; a stage has {known}.") from None
 
 
 def _trainer(

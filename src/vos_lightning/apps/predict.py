@@ -42,9 +42,8 @@ def _predict(args: argparse.Namespace) -> None:
     import torch
 
     from vos_lightning.configuration import build_segmenter
-    from vos_lightning.evaluation import load_run
+    from vos_lightning.evaluation import load_run, zip_masks
     from vos_lightning.memory import keep_freed_memory, peak_memory
-    from vos_lightning.submission import zip_masks
 
     if args.out.exists() and any(args.out.iterdir()):
         raise InputError(f"{args.out}: not empty; name a new folder.")

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
+from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
-from vos_lightning.scoring.rules import DavisRules, Rules
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
+from vos_lightning.scoring.rules import DavisRules, Rules
 
 
 class VideoData(LightningDataModule):
@@ -62,7 +62,9 @@ class VideoData(LightningDataModule):
         self.frame_cache = frame_cache
 
     @abstractmethod
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of a split; `first_mask_only` accepts those without masks after frame 0."""
 
     def rules(self, one_shot: bool) -> Rules:
@@ -125,7 +127,9 @@ class Davis(VideoData):
         super().__init__(**clips)
         self.root, self.resolution = root, resolution
 
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of an ImageSets list."""
         return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
 
@@ -153,7 +157,9 @@ class Synthetic(VideoData):
         super().__init__(**clips)
         self.cache, self.spec = cache, spec
 
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of train, val or test."""
         return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
 

@@ -19,11 +19,11 @@ TRIES = 20  # draws of a clip until its object is visible in its first frame
 
 
 class Draw(NamedTuple):
-    """Which clip to draw: epoch and index decide the place, length is T, every_frame takes frames between the
-    annotated ones too."""
+    """Which clip to draw: epoch and number decide the place, length is T, every_frame takes all frames, not
+    the annotated ones alone."""
 
     epoch: int
-    index: int
+    number: int
     length: int
     every_frame: bool = False
 
@@ -60,33 +60,36 @@ class ObjectClips(Dataset[Clip]):
         return len(self.objects)
 
     def __getitem__(self, draw: Draw) -> Clip:
-        """The clip of object `index` modulo their number."""
-        sequence, number = self.objects[draw.index % len(self.objects)]
-        rng = np.random.default_rng((self.seed, draw.epoch, draw.index))
+        """The clip of the object at `number`, modulo how many there are."""
+        sequence, ident = self.objects[draw.number % len(self.objects)]
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.number))
         for _ in range(TRIES):
-            times = self._times(sequence, number, draw, rng)
+            times = self._times(sequence, ident, draw, rng)
             planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
-            frames, labels = normalise(planes[:, :3]), torch.from_numpy((planes[:, 3] == number).astype(np.uint8))
+            frames, labels = (
+                normalise(planes[:, :3]),
+                torch.from_numpy((planes[:, 3] == ident).astype(np.uint8)),
+            )
             if self.augmentation is not None:
                 frames, labels = self.augmentation(frames, labels, rng)
             if labels[0].any():
                 break
         else:
             raise InputError(
-                f"{sequence.masks[times[0]]}: object {number} of sequence {sequence.name} is not visible at "
+                f"{sequence.masks[times[0]]}: object {ident} of sequence {sequence.name} is not visible at "
                 f"{self.size[1]}x{self.size[0]} in {TRIES} draws; remove it or enlarge data.size."
             )
         counts = torch.tensor([[float(sequence.masks[t] is not None)] for t in times])
         return Clip(frames, labels, counts)
 
-    def _times(self, sequence: Sequence, number: int, draw: Draw, rng: np.random.Generator) -> list[int]:
+    def _times(self, sequence: Sequence, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
         """Frames of a clip that starts where the object is listed."""
-        start = sequence.starts[number]
+        start = sequence.starts[ident]
         annotated = [t for t in sequence.annotated if t >= start]
         frames = list(range(start, len(sequence))) if draw.every_frame else annotated
         latest = max(0, len(frames) - draw.length)
         first = annotated[rng.integers(sum(t <= frames[latest] for t in annotated))]
-        if sequence.presence is not None and first not in sequence.presence[number]:
+        if sequence.presence is not None and first not in sequence.presence[ident]:
             first = start
         at = frames.index(first)
         return [frames[min(at + t, len(frames) - 1)] for t in range(draw.length)]

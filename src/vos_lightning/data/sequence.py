@@ -107,3 +107,14 @@ class Sequence:
                 mask = self.mask(t)
                 found[t] = np.where(np.isin(mask, new), mask, 0).astype(np.uint8)
         return found
+
+
+def sequence_of(name: str, frames: tuple[Path, ...], masks: tuple[Path | None, ...]) -> Sequence:
+    """A video whose masks may be given at any frame: an object starts where it first has a pixel."""
+    presence: dict[int, tuple[int, ...]] = {}
+    plain = Sequence(name, frames, masks)
+    for t in plain.annotated:
+        for i in np.unique(plain.mask(t)).tolist():
+            if i not in (0, VOID):
+                presence[i] = (*presence.get(i, ()), t)
+    return Sequence(name, frames, masks, presence=presence) if presence else plain

@@ -228,4 +228,3 @@ def _mask_pyramid(masks: Tensor) -> Features:
     for _ in LEVELS[1:]:
         pyramid.append(F.max_pool2d(pyramid[-1], 2, ceil_mode=True))
     return tuple(pyramid[::-1])
-

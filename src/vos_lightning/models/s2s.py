@@ -1,10 +1,11 @@
 """S2S (Xu et al. 2018) and its variant with a video representation (Jain).
 
-An initialiser turns the first frame and an object's mask into the state of a ConvLSTM, which reads one encoded
-frame after the other; a decoder turns its hidden state into the object's mask. Objects do not see each other.
+An initialiser turns the first frame and an object's mask into the state of a ConvLSTM, which reads one
+encoded frame after the other; a decoder turns its hidden state into the object's mask. Objects do not see
+each other.
 
-Shapes: B batch, T frames, O objects, C channels of the states, H W pixels of the network's input, h w cells of
-the states. Objects come before the batch in the states, so that all of them are one batch of maps.
+Shapes: B batch, T frames, O objects, C channels of the states, H W pixels of the network's input, h w cells
+of the states. Objects come before the batch in the states, so that all of them are one batch of maps.
 """
 
 from collections.abc import Sequence
@@ -41,9 +42,7 @@ class Trunk(nn.Module):
     def __init__(self, backbone: Backbone, hidden: int, heads: int, adapter: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.adapter = nn.Conv2d(4, 3, 1) if adapter else nn.Identity()
-        if adapter:
-            nn.init.eye_(self.adapter.weight[:, :, 0, 0])
+        self.adapter = _adapter() if adapter else nn.Identity()
         self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1) for _ in range(heads))
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -111,9 +110,10 @@ class S2S(nn.Module):
         fc6: of `Backbone`.
         hidden: C; the decoder's layers have C, C/2, C/4, C/8, C/8 channels, the last `level` of them.
         initializer: False sets the hidden state to the mask itself and the cell state to zero.
-        encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or `merged`,
-            which does so with the initialiser's own backbone.
-        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `adapter`.
+        encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or
+            `merged`, which does so with the initialiser's own backbone.
+        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `adapter`
+            of `Trunk`.
         activation, peepholes: of `SequenceConvLSTM`.
         upsampling, units, norm: of `Decoder`.
         video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
@@ -184,7 +184,8 @@ class S2S(nn.Module):
         if self.initializer is not None:
             cell, hidden = self.initializer(_with_masks(frame, masks))[:2]
         else:
-            small = F.adaptive_avg_pool2d(masks, [-(-n // self.stride) for n in masks.shape[2:]])
+            height, width = masks.shape[2:]
+            small = F.adaptive_avg_pool2d(masks, (-(-height // self.stride), -(-width // self.stride)))
             hidden = small.transpose(0, 1).flatten(0, 1).unsqueeze(1).repeat(1, self.cell.hidden, 1, 1)
             cell = torch.zeros_like(hidden)
         slots = masks.shape[1]
@@ -223,8 +224,14 @@ class S2S(nn.Module):
         return logits.unflatten(0, (len(hidden), -1)).squeeze(2).transpose(0, 1)
 
 
+def _adapter() -> nn.Conv2d:
+    """Four channels to three, the colours as they are at the start."""
+    conv = nn.Conv2d(4, 3, 1)
+    nn.init.eye_(conv.weight[:, :, 0, 0])
+    return conv
+
+
 def _with_masks(frame: Tensor, masks: Tensor) -> Tensor:
     """A frame (B, 3, H, W) beside each of its masks (B, O, H, W): (O * B, 4, H, W)."""
     per_object = masks.transpose(0, 1).unsqueeze(2)
     return torch.cat([frame.expand(len(per_object), *frame.shape), per_object], 2).flatten(0, 1)
-

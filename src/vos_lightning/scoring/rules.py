@@ -3,7 +3,8 @@
 Shapes: a mask is (h, w) of integer ids at the video's own size.
 """
 
-from collections.abc import Collection, Iterable, Sequence as Sequences
+from collections.abc import Collection, Iterable
+from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
 from typing import Any, Protocol
 

@@ -112,9 +112,7 @@ class ClipTask(LightningModule):
     def optimizer(self, fused: bool = True) -> Adam:
         """Adam over the backbones' parameters and over all others."""
         settings = self.optimisation
-        inside = {
-            id(p) for m in self.model.modules() if isinstance(m, Backbone) for p in m.parameters()
-        }
+        inside = {id(p) for m in self.model.modules() if isinstance(m, Backbone) for p in m.parameters()}
         groups = [
             {"params": [p for p in self.model.parameters() if id(p) not in inside], "lr": settings.lr},
             {"params": [p for p in self.model.parameters() if id(p) in inside], "lr": settings.backbone_lr},

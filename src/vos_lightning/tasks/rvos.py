@@ -21,8 +21,8 @@ from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 
 @dataclass(frozen=True)
 class MaskStage(Stage):
-    """previous_mask: `ground_truth`, the true mask of the frame before, or `inferred`, the network's own, soft
-    and detached."""
+    """previous_mask: `ground_truth`, the true mask of the frame before, or `inferred`, the network's own,
+    soft and detached."""
 
     previous_mask: str = "inferred"
 

@@ -46,7 +46,9 @@ class ObjectSegmentation(ClipTask):
         """Takes up a new stage; tells the sampler which frames it takes."""
         super().on_train_epoch_start()
         stage = self.stages[self.stage_at(self.current_epoch)]
-        self.trainer.train_dataloader.sampler.every_frame = stage.frames == "all"
+        clips = self.trainer.train_dataloader
+        assert clips is not None
+        clips.sampler.every_frame = stage.frames == "all"
 
     def clip_loss(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Unrolls the model over a batch of clips; each frame's cost is the mean over its pixels.
@@ -81,7 +83,7 @@ class ObjectSegmentation(ClipTask):
 
 
 def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
-    """Logits (T - 1, B, O, H, W) of frames (B, T, 3, H, W) after the first, whose masks (B, O, H, W) are given.
+    """Logits (T - 1, B, O, H, W) of frames (B, T, 3, H, W) but the first, whose masks (B, O, H, W) are given.
 
     An encoder that reads masks gets the network's own, soft and detached.
     """
