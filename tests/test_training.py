@@ -289,7 +289,8 @@ def test_training_teaches(cache: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_task(cfg).model.eval()
     held_out = build_data(cfg).sequences("test")
-    before = predict_and_score(model, held_out, build_protocol(cfg), tmp_path / "untrained")
+    segmenter = build_segmenter(cfg, model, "cpu")
+    before = segment_and_score(segmenter, held_out, build_data(cfg).rules(True), tmp_path / "untrained")
     after = train(cfg)["scores"]
     assert after["J"] > before["J"] + 0.15
     with (tmp_path / "run" / "metrics.csv").open() as file:

@@ -1,10 +1,12 @@
 """A sweep's results beside the paper's, as text, Markdown and JSON, from the runs' folders alone.
 
-Scores are kept in 0..1 and shown in percent.
+Scores are kept in 0..1 and shown in percent; seconds are shown as they are. A column shows one figure, or two
+as seen/unseen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,32 +16,45 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.baselines import classify_colours, copy_first_mask
 from vos_lightning.configuration import build_data
-from vos_lightning.data.modules import fingerprint
+from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence as VideoSequence
 from vos_lightning.errors import InputError
 from vos_lightning.runs import Run, code_version, read_json, write_json
-from vos_lightning.scoring.davis import score_sequence, summarise
 from vos_lightning.sweep import Cell
 from vos_lightning.training import run_of
 
-FIGURES = ("JF", "J", "F")
+Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
+COLUMNS: Columns = {"J&F": ["JF"], "J": ["J"], "F": ["F"]}
+SECONDS = ("seconds_per_frame", "online_seconds")
 BASELINES: dict[str, Callable[[VideoSequence], Iterator[np.ndarray]]] = {
     "first mask copied": copy_first_mask,
     "colour classifier": classify_colours,
 }
 
 
+def figure(result: Mapping[str, Any], key: str) -> float | None:
+    """A figure of a run's result: a score in percent, or seconds a frame or of online learning a sequence."""
+    timings = result.get("timings", [])
+    if key == "seconds_per_frame":
+        frames = sum(t["frames"] for t in timings)
+        return sum(t["seconds"] + t["online_seconds"] for t in timings) / frames if frames else None
+    if key == "online_seconds":
+        return mean(t["online_seconds"] for t in timings) if timings else None
+    value = result["scores"].get(key)
+    return None if value is None else 100 * value
+
+
 @dataclass
 class Row:
     """One cell over its seeds.
 
-    values: of the swept keys. paper, server: J&F, J and F in percent, or None. runs: one a seed, with the
-    results of those that are finished.
+    values: of the swept keys. paper, server: figures in percent or seconds, or None. runs: one a seed, with
+    the results of those that are finished.
     """
 
     values: dict[str, str]
-    paper: dict[str, float] | None
-    server: dict[str, float] | None
+    paper: Mapping[str, float] | None
+    server: Mapping[str, float] | None
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -47,9 +62,9 @@ class Row:
         """Results of the finished runs."""
         return [result for run in self.runs if (result := run.result()) is not None]
 
-    def score(self, key: str) -> float | None:
-        """Mean over the seeds, 0..1; None where no run is finished."""
-        return mean(r["scores"][key] for r in self.results) if self.results else None
+    def measured(self, key: str) -> list[float]:
+        """A figure of each finished run that has it."""
+        return [value for result in self.results if (value := figure(result, key)) is not None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,16 @@ class Table:
     rows: list[Row]
     baselines: dict[str, dict[str, float]]
     cfg: DictConfig
+
+    @property
+    def columns(self) -> Columns:
+        """What its columns show; the first is what rows are ordered by."""
+        return self.cfg.table.get("columns") or COLUMNS
+
+    @property
+    def main(self) -> Sequence[str]:
+        """The keys of the first column."""
+        return next(iter(self.columns.values()))
 
     @property
     def comparable(self) -> bool:
@@ -78,28 +103,44 @@ class Table:
         """Whether every run is finished."""
         return all(len(row.results) == len(row.runs) for row in self.rows)
 
+    def ours(self, row: Row) -> float | None:
+        """What a row is ordered by: the mean of the main figures, the server's where they were entered."""
+        if self.has_server:
+            return _mean(row.server, self.main)
+        values = [row.measured(key) for key in self.main]
+        return mean(mean(v) for v in values if v) if any(values) else None
+
+    def published(self, row: Row) -> float | None:
+        """The mean of the paper's main figures."""
+        return _mean(row.paper, self.main)
+
+
+def _mean(figures: Mapping[str, float] | None, keys: Sequence[str]) -> float | None:
+    values = [figures[key] for key in keys if key in figures] if figures else []
+    return mean(values) if values else None
+
 
 def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     """Collects a sweep's runs.
 
     Args:
         cells: of `sweep.expand`.
-        server: a YAML file with the server's figures: `cells: [{set: {KEY: VALUE}, JF: .., J: .., F: ..}]`.
+        server: a YAML file with the server's figures in percent: `cells: [{set: {KEY: VALUE}, J: .., ...}]`,
+            with the keys of the table's columns, JF, J and F unless it has its own.
 
     Raises:
         InputError: a server file that cannot be used.
     """
     cfg = cells[0].cfg
-    data = build_data(cfg)
-    entered = _read_server(server) if server else []
+    known = {key for keys in (cfg.table.get("columns") or COLUMNS).values() for key in keys}
+    entered = _read_server(server, known) if server else []
     rows: dict[tuple[str, ...], Row] = {}
     for cell in cells:
         key = tuple(cell.values.values())
         if key not in rows:
-            paper = _entry(cfg.table.cells, cell.cfg)
-            rows[key] = Row(cell.values, paper, _entry(entered, cell.cfg))
-        rows[key].runs.append(run_of(cell.cfg, data))
-    baselines = _baselines(data.sequences(cfg.data.score_split), Path(cfg.run.root))
+            rows[key] = Row(cell.values, _entry(cfg.table.cells, cell.cfg), _entry(entered, cell.cfg))
+        rows[key].runs.append(run_of(cell.cfg))
+    baselines = _baselines(build_data(cfg), cfg.data.score_split, Path(cfg.run.root))
     return Table(cfg.table.title, list(rows.values()), baselines, cfg)
 
 
@@ -107,31 +148,33 @@ def _entry(entries: Any, cfg: DictConfig) -> dict[str, float] | None:
     """The figures of the entry whose `set` holds in cfg."""
     for entry in entries:
         if all(OmegaConf.select(cfg, key) == value for key, value in entry["set"].items()):
-            return {key: float(entry[key]) for key in FIGURES}
+            return {key: float(value) for key, value in entry.items() if key != "set"}
     return None
 
 
-def _read_server(path: Path) -> Any:
+def _read_server(path: Path, known: set[str]) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file; it should hold the server's figures.")
     content = OmegaConf.load(path)
-    wanted = {"set", *FIGURES}
-    if "cells" not in content or any(not wanted <= set(entry) for entry in content.cells):
-        raise InputError(f"{path}: must hold cells, each with {', '.join(sorted(wanted))} (percent).")
+    names = ", ".join(sorted(known))
+    if "cells" not in content or any("set" not in entry or len(entry) < 2 for entry in content.cells):
+        raise InputError(f"{path}: must hold cells, each with set and some of {names} (percent).")
+    for entry in content.cells:
+        if unknown := set(entry) - known - {"set"}:
+            raise InputError(f"{path}: {min(unknown)} is no figure of this table; give some of {names}.")
     return content.cells
 
 
-def _baselines(sequences: list[VideoSequence], root: Path) -> dict[str, dict[str, float]]:
-    """Scores of the baselines, kept in root by what they scored."""
-    path = root / f"baselines-{fingerprint(sequences)}.json"
+def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, float]]:
+    """Scores of the baselines, kept in root by what they scored and how."""
+    sequences, rules = data.sequences(split), data.rules(one_shot=True)
+    path = root / f"baselines-{rules.name}-{fingerprint(sequences)}.json"
     scores = read_json(path)
     if scores is None:
         scores = {}
         for name, masks in BASELINES.items():
-            done = [
-                score_sequence((s.mask(t) for t in range(len(s))), masks(s), name=s.name) for s in sequences
-            ]
-            scores[name] = {k: v for k, v in summarise(done).to_dict().items() if k in FIGURES}
+            done = [rules.score(s, masks(s)) for s in sequences]
+            scores[name] = rules.summary(done)
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, scores)
     return scores
@@ -139,31 +182,35 @@ def _baselines(sequences: list[VideoSequence], root: Path) -> dict[str, dict[str
 
 def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of text."""
-    keys = [key.split(".")[-1] for key in table.rows[0].values]
-    split = table.cfg.data.score_split
-    columns = [*keys, f"J&F {split}", "J", "F", "paper J&F", "J", "F", "difference", "seeds", "minutes"]
-    if table.has_server:
-        at = columns.index("paper J&F")
-        columns[at:at] = [f"server J&F {table.cfg.data.submit_split}", "J", "F"]
+    cfg, columns = table.cfg, table.columns
+    keys = [key.split(".")[-1].split("/")[-1] for key in table.rows[0].values]
+    heads = list(columns)
+    ours, paper = ([f"{name} {heads[0]}", *heads[1:]] for name in (cfg.data.score_split, "paper"))
+    server = [f"server {cfg.data.submit_split} {heads[0]}", *heads[1:]] if table.has_server else []
+    names = [*keys, *ours, *server, *paper, "difference", "seeds", "minutes"]
     lines = [_line(row, table) for row in table.rows]
+    blank = [""] * (len(keys) - 1)
     for name, scores in table.baselines.items():
-        figures = [f"{100 * scores[key]:.1f}" for key in FIGURES]
-        lines.append([name, *[""] * (len(keys) - 1), *figures, *[""] * (len(columns) - len(keys) - 3)])
-    return columns, lines
+        figures = {key: figure({"scores": scores}, key) for k in columns.values() for key in k}
+        gap = [""] * (len(names) - len(keys) - len(heads))
+        lines.append([name, *blank, *_entered(columns, figures), *gap])
+    for other in cfg.table.get("others", []):
+        gap = [""] * (len(ours) + len(server))
+        lines.append([other["name"], *blank, *gap, *_entered(columns, other), *[""] * 3])
+    return names, lines
 
 
 def _line(row: Row, table: Table) -> list[str]:
-    results = row.results
-    ours = [_with_spread([100 * r["scores"][key] for r in results]) for key in FIGURES]
+    results, columns = row.results, table.columns
+    ours = [_shown(keys, row.measured) for keys in columns.values()]
     if len(results) < len(row.runs):
         states = [run.status()["state"] for run in row.runs if run.result() is None]
         ours[0] += f" ({', '.join(states)})"
-    server = [_percent(row.server, key) for key in FIGURES] if table.has_server else []
     return [
         *row.values.values(),
         *ours,
-        *server,
-        *(_percent(row.paper, key) for key in FIGURES),
+        *(_entered(columns, row.server) if table.has_server else []),
+        *_entered(columns, row.paper),
         _difference(row, table),
         ", ".join(str(r["seed"]) for r in results),
         f"{mean((r['train_seconds'] + r['score_seconds']) / 60 for r in results):.1f}" if results else "",
@@ -171,22 +218,27 @@ def _line(row: Row, table: Table) -> list[str]:
 
 
 def _difference(row: Row, table: Table) -> str:
-    """J&F less the paper's, in points: the server's where its figures were entered, else ours."""
+    """Ours, or the server's where they were entered, less the paper's, in points."""
     if not table.comparable:
         return "other data"
-    own = row.score("JF")
-    measured = row.server["JF"] if row.server else None if table.has_server or own is None else 100 * own
-    return f"{measured - row.paper['JF']:+.1f}" if measured is not None and row.paper else ""
+    ours, paper = table.ours(row), table.published(row)
+    return f"{ours - paper:+.1f}" if ours is not None and paper is not None else ""
 
 
-def _with_spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+def _entered(columns: Columns, figures: Mapping[str, float | None] | None) -> list[str]:
+    known = figures or {}
+    return [_shown(keys, lambda key: [known.get(key)]) for keys in columns.values()]
 
 
-def _percent(figures: dict[str, float] | None, key: str) -> str:
-    return f"{figures[key]:.1f}" if figures else "-"
+def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]]) -> str:
+    """The figures of a column, each a mean with its spread over seeds."""
+    parts = []
+    for key in keys:
+        known = [value for value in values(key) if value is not None]
+        digits = 2 if key in SECONDS else 1
+        spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
+        parts.append(f"{mean(known):.{digits}f}{spread}" if known else "-")
+    return "-" if set(parts) == {"-"} else "/".join(parts)
 
 
 def notes(table: Table) -> list[str]:
@@ -195,7 +247,7 @@ def notes(table: Table) -> list[str]:
     published = cfg.table.published
     protocol = results[0]["scores"]["protocol"] if results else "not scored"
     lines = [
-        f"Ours: {protocol} on {cfg.data.name} {cfg.data.score_split}, {_conditions(cfg)}.",
+        f"Ours: {protocol}; on {cfg.data.name} {cfg.data.score_split}, {_conditions(cfg)}.",
         f"Paper: {published.data} {published.split}.",
         _order(table),
     ]
@@ -211,28 +263,26 @@ def notes(table: Table) -> list[str]:
 
 
 def _conditions(cfg: DictConfig) -> str:
-    size = "x".join(map(str, cfg.data.size))
-    epochs = sum(stage.epochs for stage in cfg.train.stages)
-    length = f"{epochs} epochs" if cfg.train.max_steps < 0 else f"{cfg.train.max_steps} steps"
-    weights = cfg.train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
+    data, train = cfg.data, cfg.train
+    size, length = "x".join(map(str, data.size)), data.clip_length
+    frames = length if isinstance(length, int) else " to ".join(map(str, length))
+    epochs = sum(stage.epochs for stage in train.stages)
+    if data.samples:
+        epochs = f"{epochs} epochs of {data.samples} clips"
+    steps = f"{epochs} epochs".replace("clips epochs", "clips")
+    weights = train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
     return (
-        f"{cfg.model.backbone} from {weights}, {cfg.model.affinity} affinity, {size}, "
-        f"batch {cfg.data.batch_size}, clips of {cfg.data.clip_length}, {length}"
+        f"{cfg.model.name}, {cfg.model.backbone} from {weights}, {size}, batch {data.batch_size}, "
+        f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}"
     )
 
 
 def _order(table: Table) -> str:
-    def measured(row: Row) -> float | None:
-        return (row.server or {}).get("JF") if table.has_server else row.score("JF")
-
-    rows = [row for row in table.rows if row.paper and measured(row) is not None]
+    known = [(row, table.ours(row), table.published(row)) for row in table.rows]
+    rows = [(" ".join(row.values.values()), a, b) for row, a, b in known if a is not None and b is not None]
     if len(rows) < 2:
         return "Order: too few cells are finished to compare with the paper's."
-
-    def names(key: Callable[[Row], float]) -> list[str]:
-        return [" ".join(row.values.values()) for row in sorted(rows, key=key, reverse=True)]
-
-    paper, ours = names(lambda r: r.paper["JF"] if r.paper else 0), names(lambda r: measured(r) or 0)
+    ours, paper = ([r[0] for r in sorted(rows, key=itemgetter(i), reverse=True)] for i in (1, 2))
     verdict = "came back" if paper == ours else "did not come back"
     return f"The paper's order ({', '.join(paper)}) {verdict}; here {', '.join(ours)}."
 

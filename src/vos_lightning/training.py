@@ -236,11 +236,15 @@ def build_task(cfg: DictConfig) -> ClipTask:
 
 
 def _stages(kind: type[AnyStage], stages: Iterable[Any]) -> list[AnyStage]:
+    return [_stage(kind, fields) for fields in stages]
+
+
+def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
     try:
-        return [kind(**fields) for fields in stages]
+        return kind(**fields)
     except TypeError:
         known = ", ".join(field.name for field in fields_of(kind))
-        raise InputError(f"train.stages: {stages} does not fit this model; a stage has {known}.") from None
+        raise InputError(f"train.stages: {fields} is no stage; give {{epochs: N, ...}} of {known}.") from None
 
 
 def _trainer(

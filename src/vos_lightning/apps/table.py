@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning import tables
+    from vos_lightning.reports import report
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
 
@@ -26,11 +27,13 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     columns, lines = tables.cells_of(table)
     remarks = tables.notes(table)
     cfg = table.cfg
-    name = f"{cfg.run.group}-{cfg.data.name}-{cfg.hydra.runtime.choices.scale}"
+    name = f"{cfg.run.group}-{cfg.data.name}-{cfg.run.scale}"
     folder = Path(cfg.run.root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    print("\n".join(["", table.title, "", tables.as_text(columns, lines), "", *remarks]))
-    markdown = [f"# {table.title}", "", tables.as_markdown(columns, lines), "", *remarks, ""]
+    below = report(table, folder / name)
+    print("\n".join(["", table.title, "", tables.as_text(columns, lines), "", *remarks, *below]))
+    more = ["```", *below, "```", ""] if below else []
+    markdown = [f"# {table.title}", "", tables.as_markdown(columns, lines), "", *remarks, "", *more]
     (folder / f"{name}.md").write_text("\n".join(markdown))
     write_json(folder / f"{name}.json", tables.as_json(table))
     print(f"\nWritten: {folder / name}.md and .json")

@@ -15,7 +15,11 @@ from vos_lightning.scoring import davis, youtube_vos
 
 
 class Rules(Protocol):
-    """A benchmark's way to score."""
+    """A benchmark's way to score; `name` tells it from others."""
+
+    @property
+    def name(self) -> str:
+        """Letters, digits and hyphens."""
 
     def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> Any:
         """The score of a sequence whose frames asked for have these masks, taken one by one."""
@@ -29,6 +33,11 @@ class DavisRules:
     """DAVIS-2016 and DAVIS-2017; protocol: one of `scoring.davis.PROTOCOLS`."""
 
     protocol: str = "semi-supervised"
+
+    @property
+    def name(self) -> str:
+        """davis-PROTOCOL."""
+        return f"davis-{self.protocol}"
 
     def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> davis.SequenceScore:
         """See `scoring.davis.score_sequence`."""
@@ -46,6 +55,11 @@ class YouTubeRules:
 
     seen: Collection[str]
     protocol: str = "without-first"
+
+    @property
+    def name(self) -> str:
+        """youtube-vos-PROTOCOL."""
+        return f"youtube-vos-{self.protocol}"
 
     def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
         """See `scoring.youtube_vos.score_video`."""
