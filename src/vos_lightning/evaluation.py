@@ -1,10 +1,9 @@
-"""A trained model on whole sequences: masks on disk, scores, and the zip that the DAVIS server takes.
+"""A trained model on whole sequences: masks on disk, scores, and the zip that a server takes.
 
 Shapes: a mask is (h, w) uint8 at the video's own size.
 """
 
 import shutil
-import zipfile
 from collections.abc import Iterator
 from collections.abc import Sequence as Sequences
 from pathlib import Path
@@ -23,6 +22,7 @@ from vos_lightning.models.rvos import RVOS
 from vos_lightning.propagation import Protocol, propagate
 from vos_lightning.runs import read_config
 from vos_lightning.scoring.davis import score_sequence, summarise
+from vos_lightning.submission import server_layout, zip_masks
 from vos_lightning.sweep import compose_train
 
 
@@ -99,15 +99,6 @@ def predict_and_score(
     return summarise(scores).to_dict()
 
 
-def zip_masks(folder: Path, archive: Path) -> Path:
-    """Packs folder/SEQUENCE/FRAME.png as the DAVIS server takes it: the sequences at the top of the zip."""
-    partial = archive.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
-        for path in sorted(folder.glob("*/*.png")):
-            file.write(path, path.relative_to(folder))
-    return partial.replace(archive)
-
-
 def write_submission(
     model: RVOS,
     sequences: Sequences[Sequence],
@@ -115,7 +106,7 @@ def write_submission(
     archive: Path,
     device: torch.device | str = "cpu",
 ) -> Path:
-    """Segments sequences that have first masks only and zips the masks for the server.
+    """Segments sequences that have first masks only and zips the masks for their server, see `zip_masks`.
 
     model: as `for_inference` gives it.
     """
@@ -124,4 +115,4 @@ def write_submission(
     for sequence in sequences:
         for _ in predict(model, sequence, protocol, device, folder / sequence.name):
             pass
-    return zip_masks(folder, archive)
+    return zip_masks(folder, archive, sequences, server_layout(sequences, model.mask_input))
