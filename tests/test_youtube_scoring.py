@@ -137,6 +137,8 @@ def test_position_and_instances_by_hand():
     assert position["limits"] == pytest.approx(np.linspace(0, 1, 11))
     assert position["J_seen"] == [1, None, 1, None, 1, None, 0, None, 0.5, 0]
     assert position["J_unseen"] == [None] * 9 + [0.5]
+    inner = score_video([good] * 6, [good] * 6, {1: 0}, {1: "cat"}, "without-first-and-last")
+    assert inner.objects[0].positions == (0.2, 0.4, 0.6, 0.8)
     assert scores["instances"] == {
         "1": {"J": 0.5, "F": 0.5, "objects": 2},
         "5+": {"J": 0.5, "F": 0.5, "objects": 6},
