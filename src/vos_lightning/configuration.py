@@ -54,7 +54,9 @@ def build_data(cfg: DictConfig) -> Any:
         "workers": cfg.run.loader_workers,
         "one_object": cfg.model.architecture == "s2s",
         "samples": data.samples,
-        "every_frame": any(stage.get("frames") == "all" for stage in cfg.train.stages if OmegaConf.is_dict(stage)),
+        "every_frame": any(
+            stage.get("frames") == "all" for stage in cfg.train.stages if OmegaConf.is_dict(stage)
+        ),
         "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
     }
     if data.name == "synthetic":

@@ -1,11 +1,10 @@
-"""A trained model on whole sequences: masks on disk, scores, and the zip that the DAVIS server takes.
+"""A trained model on whole sequences: masks on disk, scores, and the zip that a server takes.
 
 Shapes: a mask is (h, w) uint8 at the video's own size.
 """
 
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from vos_lightning.online import OnlineLearning, tune
 from vos_lightning.propagation import Protocol, propagate
 from vos_lightning.runs import read_config
 from vos_lightning.scoring.rules import Rules
+from vos_lightning.submission import server_layout, zip_masks
 from vos_lightning.sweep import compose_train
 
 
@@ -125,20 +125,11 @@ def segment_and_score(
     return rules.summary([rules.score(sequence, segmenter.write(sequence, folder)) for sequence in sequences])
 
 
-def zip_masks(folder: Path, archive: Path) -> Path:
-    """Packs folder/SEQUENCE/FRAME.png as the DAVIS server takes it: the sequences at the top of the zip."""
-    partial = archive.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
-        for path in sorted(folder.glob("*/*.png")):
-            file.write(path, path.relative_to(folder))
-    return partial.replace(archive)
-
-
 def write_submission(segmenter: Segmenter, sequences: Sequences[Sequence], archive: Path) -> Path:
-    """Segments sequences that have first masks only and zips the masks for the server."""
+    """Segments sequences that have first masks only and zips the masks for their server, see `zip_masks`."""
     folder = archive.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     for sequence in sequences:
         for _ in segmenter.write(sequence, folder):
             pass
-    return zip_masks(folder, archive)
+    return zip_masks(folder, archive, sequences, server_layout(sequences, bool(segmenter.model.mask_input)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+LEGEND_COLUMNS = 4
 CELL_WIDTH, GAP, FONT_SIZE = 320, 6, 15  # of an overlay sheet, pixels
 MASK_WEIGHT = 0.45
 
@@ -29,7 +30,8 @@ def position_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float
 
     Args:
         path: of the PNG.
-        curves: label -> the `position` of `youtube_vos.Scores.to_dict`; a group without values is left out.
+        curves: label -> the `position` of `youtube_vos.Scores.to_dict`; a group without values is left out,
+            one must have some.
 
     Raises:
         InputError: the file cannot be written.
@@ -41,11 +43,14 @@ def position_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float
         for label, curve in curves.items():
             limits = np.array(curve["limits"])
             values = np.array(curve[f"J_{group}"], dtype=float)  # None becomes NaN, a gap
-            axes.plot((limits[:-1] + limits[1:]) / 2, values, marker="o", markersize=4, label=label)
-        axes.set(title=f"{group} categories".capitalize(), xlabel="position in the video", xlim=(0, 1))
+            axes.plot(
+                (limits[:-1] + limits[1:]) / 2, values, marker="o", markersize=4, clip_on=False, label=label
+            )
+        axes.set(title=f"{group.capitalize()} categories", xlabel="position in the video", xlim=(0, 1))
         _tidy(axes)
     panels[0].set(ylabel="J mean", ylim=(0, 1))
-    panels[-1].legend(frameon=False)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
     _save(figure, path)
 
 
@@ -59,12 +64,17 @@ def loss_curves(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
     Raises:
         InputError: the file cannot be written.
     """
+    from matplotlib.ticker import LogLocator
+
     figure = _figure(6.4, 3.8)
     axes = figure.subplots()
     for label, (steps, values) in curves.items():
         (raw,) = axes.plot(steps, values, alpha=0.25, linewidth=0.8)
         axes.plot(steps, _smooth(np.asarray(values)), color=raw.get_color(), label=label)
     axes.set(xlabel="iteration", ylabel="binary cross-entropy", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.legend(frameon=False)
     _tidy(axes)
     _save(figure, path)

@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--frames", type=Path, help="a folder of frames, .jpg or .png, in order of name")
     source.add_argument("--masks", type=Path, help="a folder of FRAME.png: each object's first mask is given")
-    parser.add_argument("--zip", action="store_true", help="also write OUT.zip for the DAVIS server")
+    parser.add_argument("--zip", action="store_true", help="also write OUT.zip for the server, with --root")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="such as predict.merge=argmax"
@@ -42,11 +42,14 @@ def _predict(args: argparse.Namespace) -> None:
     import torch
 
     from vos_lightning.configuration import build_segmenter
-    from vos_lightning.evaluation import load_run, zip_masks
+    from vos_lightning.evaluation import load_run
     from vos_lightning.memory import keep_freed_memory, peak_memory
+    from vos_lightning.submission import server_layout, zip_masks
 
     if args.out.exists() and any(args.out.iterdir()):
         raise InputError(f"{args.out}: not empty; name a new folder.")
+    if args.zip and args.frames:
+        raise InputError("--zip: a server takes the split of a data set; use --root in place of --frames.")
     sequences = _sequences(args)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cfg, model = load_run(args.checkpoint, args.set)
@@ -66,7 +69,8 @@ def _predict(args: argparse.Namespace) -> None:
     memory = peak_memory(device) / 2**20
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
-        print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'))}")
+        layout = server_layout(sequences, model.mask_input)
+        print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'), sequences, layout)}")
 
 
 def _sequences(args: argparse.Namespace) -> list[Sequence]:

@@ -1,0 +1,85 @@
+"""The zip of predicted masks that a benchmark's server takes, checked against what it was asked to segment.
+
+Shapes: a mask is (H, W) uint8 of object ids, 0 background.
+"""
+
+import zipfile
+from collections.abc import Collection
+from collections.abc import Sequence as Sequences
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vos_lightning.data.images import image_size, read_file, read_mask
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.errors import InputError
+from vos_lightning.scoring.davis import MAX_PROPOSALS
+
+
+class Layout(NamedTuple):
+    """What a server takes: SEQUENCE/FRAME.png below `top`, with the ids of the sequence's objects.
+
+    proposals: ids 1 up to this one instead, where a method names its own objects.
+    """
+
+    top: str = ""
+    proposals: int = 0
+
+
+DAVIS = Layout()
+DAVIS_UNSUPERVISED = Layout(proposals=MAX_PROPOSALS)
+YOUTUBE_VOS = Layout(top="Annotations/")
+
+
+def server_layout(sequences: Sequences[Sequence], masks_given: bool) -> Layout:
+    """The layout for the server of the data set that sequences, at least one, are from.
+
+    masks_given: whether the method was given the objects' first masks.
+    """
+    if sequences[0].presence is not None:
+        return YOUTUBE_VOS
+    return DAVIS if masks_given else DAVIS_UNSUPERVISED
+
+
+def zip_masks(folder: Path, archive: Path, sequences: Sequences[Sequence], layout: Layout) -> Path:
+    """Packs folder/SEQUENCE/FRAME.png of sequences; the archive is written whole or not at all.
+
+    The frames are those in which the data set lists objects (YouTube-VOS), or else all.
+
+    Returns:
+        The archive.
+
+    Raises:
+        InputError: a mask is missing, unreadable, of another size than its frame, or has an id that the
+            layout does not allow.
+    """
+    partial = archive.with_suffix(".partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
+            for sequence in sequences:
+                ids = range(1, layout.proposals + 1) if layout.proposals else sequence.objects
+                for t in sequence.asked:
+                    frame = sequence.frames[t]
+                    path = folder / sequence.name / f"{frame.stem}.png"
+                    entry = zipfile.ZipInfo(f"{layout.top}{sequence.name}/{path.name}")
+                    file.writestr(entry, _checked(path, frame, ids))
+        return partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _checked(path: Path, frame: Path, ids: Collection[int]) -> bytes:
+    """The content of a mask's file that fits its frame and holds no other ids."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the server asks for a mask of this frame, so predict it.")
+    content = read_file(path)
+    mask, size = read_mask(path, content), image_size(read_file(frame))
+    if mask.shape != size:
+        sizes = " not ".join("x".join(map(str, shape[::-1])) for shape in (size, mask.shape))
+        raise InputError(f"{path}: the mask must be {sizes} as {frame.name} is; predict at its size.")
+    extra = set(np.unique(mask).tolist()) - {0, *ids}
+    if extra:
+        known = ", ".join(map(str, ids))
+        raise InputError(f"{path}: id {min(extra)} is not one of those allowed ({known}); remove it.")
+    return content
