@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos_lightning.data.files import File
 from vos_lightning.data.images import (
     VOID,
     image_size,
@@ -97,7 +98,7 @@ def read_small(
 
 
 def _decode(
-    frame_path: Path, frame: bytes, mask_path: Path, mask: bytes, size: tuple[int, int]
+    frame_path: File, frame: bytes, mask_path: File, mask: bytes, size: tuple[int, int]
 ) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W)."""
     stored = read_mask(mask_path, mask)
@@ -114,7 +115,7 @@ def colour_planes(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return planes.numpy()
 
 
-def check_sizes(path: Path, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
+def check_sizes(path: File, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
     """Raises InputError if a mask's size (h, w) is not its frame's; `path` is the mask's."""
     if mask != frame:
         raise InputError(
