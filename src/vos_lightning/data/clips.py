@@ -163,13 +163,19 @@ def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
     return [padded[i : i + length] for i in range(0, len(padded) - length + 1, length)]
 
 
+def check_first_masks(sequences: Iterable[Sequence]) -> None:
+    """Reads the masks in which objects start. Raises InputError for an object that its first mask lacks."""
+    for sequence in sequences:
+        sequence.given()
+
+
 def check_readable(sequences: Iterable[Sequence], slots: int) -> None:
     """Reads every frame and mask once, so that a bad file is found before the training that it would end.
 
-    Raises InputError as `read_small`, for an object without a slot, and for one that its first mask lacks.
+    Raises InputError as `read_small` and `check_first_masks`, and for an object without a slot.
     """
     for sequence in sequences:
-        sequence.given()
+        check_first_masks([sequence])
         for i, t in sequence.starts.items():
             check_slots(sequence, t, i, slots)
         for t, path in enumerate(sequence.masks):

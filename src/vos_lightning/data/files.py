@@ -63,12 +63,13 @@ def list_folder(folder: File, suffix: str) -> dict[str, File]:
 
     Raises InputError for an archive that cannot be read.
     """
+    files: dict[str, File] = {}
     if isinstance(folder, ZipMember):
-        names = _folders(folder.archive).get(folder.member, [])
-    else:
-        names = os.listdir(folder) if folder.is_dir() else []
-    chosen = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
-    return {name.removesuffix(suffix): folder / name for name in chosen}
+        files = {name: folder / name for name in _folders(folder.archive).get(folder.member, [])}
+    elif folder.is_dir():
+        files = {path.name: path for path in folder.iterdir()}
+    chosen = sorted(name for name in files if name.endswith(suffix) and not name.startswith("."))
+    return {name.removesuffix(suffix): files[name] for name in chosen}
 
 
 def find_tree(root: Path, name: str, content: str) -> File | None:

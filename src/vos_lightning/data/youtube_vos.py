@@ -86,7 +86,7 @@ def _tree(root: Path, name: str) -> File:
     tree = find_tree(root, name, IMAGES)
     if tree is None:
         raise InputError(
-            f"{root / name}: no such folder, nor {name}.zip; data.root must hold the folders or zips as published."
+            f"{root / name}: no such folder, nor {name}.zip; data.root must hold the published tree."
         )
     return tree
 
@@ -131,9 +131,7 @@ def _load_video(
     images, annotations = every / IMAGES / name, tree / "Annotations" / name
     frames, masks = list_folder(images, ".jpg"), list_folder(annotations, ".png")
     if len(frames) < (1 if first_mask_only else 2):
-        raise InputError(
-            f"{images}: {len(frames)} JPEG frames, too few; meta.json names video {name}, which needs two or more."
-        )
+        raise InputError(f"{images}: {len(frames)} JPEG frames; video {name} of meta.json needs two or more.")
     times = {stem: t for t, stem in enumerate(frames)}
     for thing in objects.values():
         for stem in thing.frames:
