@@ -52,7 +52,10 @@ def plain(sequence: Sequence, size: Size):
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
     def read(t: int) -> tuple[Tensor, Tensor]:
-        frame, mask = Image.open(sequence.frames[t]).convert("RGB"), Image.open(sequence.mask_file(t))
+        frame, mask = (
+            Image.open(str(sequence.frames[t])).convert("RGB"),
+            Image.open(str(sequence.mask_file(t))),
+        )
         small = np.array(frame.resize(size[::-1], Image.Resampling.BICUBIC))
         x = (torch.from_numpy(small).permute(2, 0, 1).float() / 255 - mean) / std
         return x, torch.from_numpy(np.array(mask.resize(size[::-1], Image.Resampling.NEAREST)))
@@ -69,10 +72,10 @@ def decoding(sequence: Sequence, size: Size):
 
     def work() -> None:
         for t in range(len(sequence)):
-            frame = Image.open(sequence.frames[t])
+            frame = Image.open(str(sequence.frames[t]))
             frame.draft("RGB", size[::-1])
             frame.load()
-            Image.open(sequence.mask_file(t)).load()
+            Image.open(str(sequence.mask_file(t))).load()
 
     return work
 

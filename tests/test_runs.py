@@ -45,7 +45,13 @@ def command(program, *arguments, timeout=120):
 
 
 def test_every_configuration_composes():
-    data = {"davis2016": ["data.root=/d"], "davis2017": ["data.root=/d"], "synthetic": []}
+    data = {
+        "davis2016": ["data.root=/d"],
+        "davis2017": ["data.root=/d"],
+        "synthetic": [],
+        "synthetic_youtube": [],
+        "youtube_vos": ["data.root=/d"],
+    }
     groups = {
         group: sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("model", "scale", "logger")
     }

@@ -32,9 +32,10 @@ def register_resolvers() -> None:
 
 def build_data(cfg: DictConfig) -> Any:
     """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
-    from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic
+    from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic, SyntheticYouTube, YouTubeVOS
     from vos_lightning.data.small_frames import FrameCache
     from vos_lightning.data.synthetic import SyntheticSpec
+    from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec
     from vos_lightning.errors import InputError
 
     data, folder = cfg.data, cfg.run.frame_cache
@@ -59,12 +60,22 @@ def build_data(cfg: DictConfig) -> Any:
         ),
         "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
     }
-    if data.name == "synthetic":
-        return Synthetic(cache=Path(data.cache), spec=SyntheticSpec(**data.spec), **clips)
-    modules = {"davis2016": Davis2016, "davis2017": Davis2017}
-    if data.name not in modules:
-        raise InputError(f"data.name={data.name}: unknown; choose synthetic, {', '.join(modules)}.")
-    return modules[data.name](root=Path(data.root), resolution=data.resolution, **clips)
+    builders: dict[str, Callable[[], Any]] = {
+        "davis2016": lambda: Davis2016(Path(data.root), data.resolution, **clips),
+        "davis2017": lambda: Davis2017(Path(data.root), data.resolution, **clips),
+        "youtube_vos": lambda: YouTubeVOS(Path(data.root), data.portion, data.seen_categories, **clips),
+        "synthetic": lambda: Synthetic(Path(data.cache), SyntheticSpec(**data.spec), **clips),
+        "synthetic_youtube": lambda: SyntheticYouTube(
+            Path(data.cache),
+            SyntheticYouTubeSpec(**data.spec),
+            portion=data.portion,
+            seen_categories=data.seen_categories,
+            **clips,
+        ),
+    }
+    if data.name not in builders:
+        raise InputError(f"data.name={data.name}: unknown; choose one of {', '.join(builders)}.")
+    return builders[data.name]()
 
 
 def build_model(model: DictConfig) -> Any:

@@ -95,12 +95,13 @@ class Augmentation(NamedTuple):
 
 
 class ClipDataset(Dataset[Clip]):
-    """The windows of `length` frames of every sequence, max(1, floor(N / length)) each.
+    """The windows of `length` annotated frames of every sequence, max(1, floor(N / length)) each.
 
-    A sequence shorter than `length` gives one clip whose last frame repeats.
+    N counts the frames that have a mask. A sequence shorter than `length` gives one clip whose last frame
+    repeats.
 
     Args:
-        sequences: with a mask for every frame.
+        sequences: with masks.
         size: (H, W) of the network's input.
         length: T.
         slots: O; an object id above it is an error.
@@ -126,12 +127,11 @@ class ClipDataset(Dataset[Clip]):
         self.size, self.length, self.slots, self.cache = size, length, slots, cache
         self.augmentation, self.seed = augmentation, seed
         self.windows = [
-            (sequence, start * length)
-            for sequence in sequences
-            for start in range(max(1, len(sequence) // length))
+            (sequence, times) for sequence in sequences for times in _windows(sequence.annotated, length)
         ]
         for sequence in sequences:
-            check_slots(sequence, 0, max(sequence.objects, default=0), slots)
+            for i, t in sequence.starts.items():
+                check_slots(sequence, t, i, slots)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -139,8 +139,7 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, key: tuple[int, int]) -> Clip:
         """The clip at (epoch, index)."""
         epoch, index = key
-        sequence, start = self.windows[index]
-        times = [min(start + t, len(sequence) - 1) for t in range(self.length)]
+        sequence, times = self.windows[index]
         planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
         clip_frames, clip_labels = normalise(planes[:, :3]), torch.from_numpy(planes[:, 3])
         for t, labels in zip(times, planes[:, 3], strict=True):
@@ -158,13 +157,27 @@ class ClipDataset(Dataset[Clip]):
         return counts
 
 
+def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
+    """Cuts times (N,), N >= 1, into windows; see `ClipDataset`."""
+    padded = times + times[-1:] * (length - len(times))
+    return [padded[i : i + length] for i in range(0, len(padded) - length + 1, length)]
+
+
+def check_first_masks(sequences: Iterable[Sequence]) -> None:
+    """Reads the masks in which objects start. Raises InputError for an object that its first mask lacks."""
+    for sequence in sequences:
+        sequence.given()
+
+
 def check_readable(sequences: Iterable[Sequence], slots: int) -> None:
     """Reads every frame and mask once, so that a bad file is found before the training that it would end.
 
-    Raises InputError as `read_small`, and if an id in a sequence's first mask has no slot.
+    Raises InputError as `read_small` and `check_first_masks`, and for an object without a slot.
     """
     for sequence in sequences:
-        check_slots(sequence, 0, max(sequence.objects, default=0), slots)
+        check_first_masks([sequence])
+        for i, t in sequence.starts.items():
+            check_slots(sequence, t, i, slots)
         for t, path in enumerate(sequence.masks):
             frame = sequence.frame(t)
             if path is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
 
 VOID = 255
@@ -27,7 +28,7 @@ def voc_palette() -> list[int]:
     return palette.flatten().tolist()
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: File) -> bytes:
     """The content of an image file. Raises InputError if it is missing or unreadable."""
     try:
         return path.read_bytes()
@@ -37,7 +38,7 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file.") from error
 
 
-def _decode(path: Path, content: bytes | None, at_least: tuple[int, int] | None = None) -> Image.Image:
+def _decode(path: File, content: bytes | None, at_least: tuple[int, int] | None = None) -> Image.Image:
     try:
         image = Image.open(BytesIO(read_file(path) if content is None else content))
         if at_least is not None:
@@ -54,7 +55,7 @@ def image_size(content: bytes) -> tuple[int, int]:
 
 
 def read_frame(
-    path: Path, content: bytes | None = None, at_least: tuple[int, int] | None = None
+    path: File, content: bytes | None = None, at_least: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Reads an image as (H, W, 3) uint8 RGB.
 
@@ -71,7 +72,7 @@ def read_frame(
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
+def read_mask(path: File, content: bytes | None = None) -> np.ndarray:
     """Reads a mask as stored, (H, W) uint8: palette indices, grey values, or the grey of grey-alpha (LA).
 
     Args:

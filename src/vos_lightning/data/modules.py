@@ -10,10 +10,13 @@ from torch.utils.data import DataLoader, Sampler
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.files import file_size
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
+from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
+from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.scoring.rules import DavisRules, Rules
 
 
@@ -65,7 +68,11 @@ class VideoData(LightningDataModule):
     def sequences(
         self, split: str, first_mask_only: bool = False, all_frames: bool = False
     ) -> list[Sequence]:
-        """The sequences of a split; `first_mask_only` accepts those without masks after frame 0."""
+        """The sequences of a split.
+
+        first_mask_only: accept those without masks after an object's first. all_frames: with the frames
+        between annotated ones, where a data set has such.
+        """
 
     def rules(self, one_shot: bool) -> Rules:
         """How its sequences are scored: DAVIS's semi-supervised or, without given masks, unsupervised way."""
@@ -168,11 +175,53 @@ class Synthetic(VideoData):
         return list(SPLITS)
 
 
+class YouTubeVOS(VideoData):
+    """YouTube-VOS below `root`, see `load_youtube_vos`; other arguments as `VideoData`.
+
+    portion: percent of the training videos. seen_categories: None for those of the training videos.
+    """
+
+    def __init__(self, root: Path, portion: int, seen_categories: list[str] | None, **clips) -> None:
+        super().__init__(**clips)
+        self.root, self.portion, self._seen_categories = root, portion, seen_categories
+
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
+        """The videos of train, train-80, train-20, valid or test."""
+        return load_youtube_vos(self.root, split, all_frames, first_mask_only, self.portion)
+
+    def splits(self) -> list[str]:
+        """Those whose folder or zip is there."""
+        return splits_there(self.root)
+
+    def seen_categories(self) -> set[str]:
+        """Categories that training may show. Raises InputError if they are to be read and cannot be."""
+        if self._seen_categories is not None:
+            return set(self._seen_categories)
+        return categories_of_training(self.root)
+
+
+class SyntheticYouTube(YouTubeVOS):
+    """The embedded data set in YouTube-VOS's tree, written below `cache` at once if it is not there.
+
+    Other arguments as `YouTubeVOS`.
+    """
+
+    def __init__(self, cache: Path, spec: SyntheticYouTubeSpec, **youtube) -> None:
+        super().__init__(root=write_synthetic_youtube(cache, spec), **youtube)
+
+
 def fingerprint(sequences: list[Sequence]) -> str:
-    """12 hex digits that change when a file of the sequences comes, goes or changes its name or size."""
+    """12 hex digits that change when a file of the sequences comes, goes or changes its name or size.
+
+    They also change when objects are listed in other frames or categories.
+    """
     digest = hashlib.sha256()
     for sequence in sequences:
+        if sequence.presence is not None:
+            digest.update(f"{sequence.presence} {sequence.categories}\n".encode())
         for path in (*sequence.frames, *sequence.masks):
             if path is not None:
-                digest.update(f"{sequence.name}/{path.name} {path.stat().st_size}\n".encode())
+                digest.update(f"{sequence.name}/{path.name} {file_size(path)}\n".encode())
     return digest.hexdigest()[:12]

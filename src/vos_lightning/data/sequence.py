@@ -7,10 +7,10 @@ void.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
+from vos_lightning.data.files import File
 from vos_lightning.data.images import VOID, read_frame, read_mask
 from vos_lightning.errors import InputError
 
@@ -26,8 +26,8 @@ class Sequence:
     """
 
     name: str
-    frames: tuple[Path, ...]
-    masks: tuple[Path | None, ...]
+    frames: tuple[File, ...]
+    masks: tuple[File | None, ...]
     one_object: bool = False
     presence: Mapping[int, tuple[int, ...]] | None = None
     categories: Mapping[int, str] | None = None
@@ -46,7 +46,7 @@ class Sequence:
         """
         return self.ids(read_mask(self.mask_file(t)))
 
-    def mask_file(self, t: int) -> Path:
+    def mask_file(self, t: int) -> File:
         """The file of frame t's mask. Raises InputError if there is none."""
         path = self.masks[t]
         if path is None:
@@ -99,12 +99,21 @@ class Sequence:
         return tuple(sorted({t for frames in self.presence.values() for t in frames}))
 
     def given(self) -> dict[int, np.ndarray]:
-        """Frame -> ids (H, W) uint8 of the objects that start there, all else background."""
+        """Frame -> ids (H, W) uint8 of the objects that start there, all else background.
+
+        Raises InputError for an object that its first mask lacks.
+        """
         found = {}
         for t in sorted({0, *self.starts.values()}):
             new = [i for i, start in self.starts.items() if start == t]
             if new or self.masks[t] is not None:
                 mask = self.mask(t)
+                absent = set(new) - set(np.unique(mask).tolist())
+                if absent:
+                    raise InputError(
+                        f"{self.masks[t]}: video {self.name} starts object {min(absent)} here, but this mask "
+                        "lacks it; mend the mask or meta.json."
+                    )
                 found[t] = np.where(np.isin(mask, new), mask, 0).astype(np.uint8)
         return found
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos_lightning.data.files import File
 from vos_lightning.data.images import (
     VOID,
     image_size,
@@ -94,7 +95,7 @@ def read_small(
     return planes
 
 
-def _decode(files: list[tuple[Path, bytes]], size: tuple[int, int]) -> np.ndarray:
+def _decode(files: list[tuple[File, bytes]], size: tuple[int, int]) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W), of a frame's file and its mask's if there is one."""
     frame_path, frame = files[0]
     colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
@@ -114,7 +115,7 @@ def colour_planes(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return planes.numpy()
 
 
-def check_sizes(path: Path, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
+def check_sizes(path: File, mask: tuple[int, ...], frame: tuple[int, ...]) -> None:
     """Raises InputError if a mask's size (h, w) is not its frame's; `path` is the mask's."""
     if mask != frame:
         raise InputError(

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from vos_lightning.data.files import File
 from vos_lightning.data.images import VOID
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.frames import Frame, checked, frame_pairs
@@ -101,7 +101,7 @@ def score_sequence(
     predicted_masks: Iterable[np.ndarray | None],
     protocol: str = "semi-supervised",
     name: str = "sequence",
-    files: Sequence[Path] | None = None,
+    files: Sequence[File] | None = None,
 ) -> SequenceScore:
     """Scores one sequence, holding two frames at a time.
 

@@ -1,0 +1,154 @@
+"""YouTube-VOS in its published tree, as folders or as zips that stay packed, read into sequences.
+
+Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some videos; 0 is background.
+
+    ROOT/SPLIT/meta.json    {"videos": {VIDEO: {"objects": {ID: {"category", "frames": ["00000", ...]}}}}}
+    ROOT/SPLIT/JPEGImages/VIDEO/00000.jpg, 00005.jpg, ...    ROOT/SPLIT/Annotations/VIDEO/00000.png, ...
+    ROOT/SPLIT_all_frames/JPEGImages/VIDEO/00000.jpg, 00001.jpg, ...
+
+Each of SPLIT and SPLIT_all_frames is a folder or a zip of that name; SPLIT is train, valid or test. In valid
+and test as published, an object has no mask but its first.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vos_lightning.data.files import File, find_tree, list_folder
+from vos_lightning.data.images import read_file
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.errors import InputError
+
+IMAGES = "JPEGImages"
+SPLITS = ("train", "train-80", "train-20", "valid", "test")
+PORTIONS = (25, 50, 75, 100)
+DIVISION_SEED = 80  # of the training videos into train-80 and train-20
+
+
+def load_youtube_vos(
+    root: Path,
+    split: str,
+    all_frames: bool = False,
+    first_mask_only: bool = False,
+    portion: int = 100,
+    seed: int = 0,
+) -> list[Sequence]:
+    """Lists the videos of a split in order of name; images are not opened.
+
+    Args:
+        root: folder of the splits.
+        split: one of SPLITS; train-80 and train-20 divide the training videos at random, the same always.
+        all_frames: take the frames from SPLIT_all_frames; those between annotations have no mask.
+        first_mask_only: accept videos that lack masks after an object's first, and videos of one frame.
+        portion: percent of the videos of train or train-80 to take, one of PORTIONS, each inside the next;
+            other splits are whole.
+        seed: which videos a portion takes.
+
+    Raises:
+        InputError: an unknown split or portion, a missing file, a zip or a meta.json that cannot be read.
+    """
+    if split not in SPLITS:
+        raise InputError(f"data split {split}: unknown; choose one of {', '.join(SPLITS)}.")
+    if portion not in PORTIONS:
+        raise InputError(f"data.portion={portion}: choose one of {', '.join(map(str, PORTIONS))}.")
+    published = split.partition("-")[0]
+    tree = _tree(root, published)
+    every = _tree(root, f"{published}_all_frames") if all_frames else tree
+    videos = _read_meta(tree / "meta.json")
+    names = _choose(sorted(videos), split, portion, seed)
+    if not names:
+        raise InputError(f"{tree / 'meta.json'}: too few videos for split {split}; give more.")
+    return [_load_video(tree, every, name, videos[name], first_mask_only) for name in names]
+
+
+def splits_there(root: Path) -> list[str]:
+    """Those of SPLITS that root holds. Raises InputError for a zip that cannot be read."""
+    return [split for split in SPLITS if find_tree(root, split.partition("-")[0], IMAGES) is not None]
+
+
+def categories_of_training(root: Path) -> set[str]:
+    """The seen categories, those of the training videos. Raises InputError as `load_youtube_vos`."""
+    videos = _read_meta(_tree(root, "train") / "meta.json")
+    return {thing.category for objects in videos.values() for thing in objects.values()}
+
+
+class _Thing(NamedTuple):
+    """An object in meta.json, with the frames in which it is listed."""
+
+    category: str
+    frames: list[str]
+
+
+def _tree(root: Path, name: str) -> File:
+    tree = find_tree(root, name, IMAGES)
+    if tree is None:
+        raise InputError(
+            f"{root / name}: no such folder, nor {name}.zip; data.root must hold the published tree."
+        )
+    return tree
+
+
+def _read_meta(file: File) -> dict[str, dict[int, _Thing]]:
+    """Video -> id -> object."""
+    try:
+        videos = json.loads(read_file(file))["videos"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f'{file}: not JSON with "videos" by name; fetch the file again.') from None
+    found = {}
+    for name, video in videos:
+        try:
+            things = {int(i): _Thing(o["category"], sorted(o["frames"])) for i, o in video["objects"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            things = {}
+        if not things or not all(thing.frames for thing in things.values()):
+            raise InputError(
+                f"{file}: video {name} needs objects by id, each with a category and frames; mend its entry."
+            )
+        found[name] = things
+    return found
+
+
+def _choose(names: list[str], split: str, portion: int, seed: int) -> list[str]:
+    """The names of a split among those of the published split."""
+    if split in ("train-80", "train-20"):
+        shuffled, cut = _shuffle(names, DIVISION_SEED), len(names) * 4 // 5
+        names = shuffled[:cut] if split == "train-80" else shuffled[cut:]
+    if split in ("train", "train-80"):
+        names = _shuffle(sorted(names), seed)[: math.ceil(len(names) * portion / 100)]
+    return sorted(names)
+
+
+def _shuffle(names: list[str], seed: int) -> list[str]:
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+
+
+def _load_video(
+    tree: File, every: File, name: str, objects: dict[int, _Thing], first_mask_only: bool
+) -> Sequence:
+    images, annotations = every / IMAGES / name, tree / "Annotations" / name
+    frames, masks = list_folder(images, ".jpg"), list_folder(annotations, ".png")
+    if len(frames) < (1 if first_mask_only else 2):
+        raise InputError(f"{images}: {len(frames)} JPEG frames; video {name} of meta.json needs two or more.")
+    times = {stem: t for t, stem in enumerate(frames)}
+    for thing in objects.values():
+        for stem in thing.frames:
+            if stem not in times:
+                raise InputError(
+                    f"{images / stem}.jpg: no such file; meta.json lists this frame for video {name}."
+                )
+        for stem in thing.frames[:1] if first_mask_only else thing.frames:
+            if stem not in masks:
+                raise InputError(
+                    f"{annotations / stem}.png: no such file; video {name} needs this mask of an object "
+                    "that meta.json lists there."
+                )
+    return Sequence(
+        name,
+        tuple(frames.values()),
+        tuple(masks.get(stem) for stem in frames),
+        presence={i: tuple(times[stem] for stem in thing.frames) for i, thing in objects.items()},
+        categories={i: thing.category for i, thing in objects.items()},
+    )
