@@ -82,7 +82,7 @@ def read_small(
     """
     frame_path, mask_path = sequence.frames[t], sequence.mask_file(t)
     frame, mask = read_file(frame_path), read_file(mask_path)
-    files = (frame_path, frame, mask_path, mask)
+    files = (frame_path, frame, mask_path, mask, sequence.threshold)
     if cache is None:
         planes = _decode(*files, size)
     else:
@@ -97,10 +97,10 @@ def read_small(
 
 
 def _decode(
-    frame_path: Path, frame: bytes, mask_path: Path, mask: bytes, size: tuple[int, int]
+    frame_path: Path, frame: bytes, mask_path: Path, mask: bytes, luminance: bool, size: tuple[int, int]
 ) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W)."""
-    stored = read_mask(mask_path, mask)
+    stored = read_mask(mask_path, mask, luminance)
     colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
     check_sizes(mask_path, stored.shape, image_size(frame))
     return np.concatenate([colours, resize_labels(stored, size)[None]])
