@@ -21,6 +21,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning import tables
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
+    from vos_lightning.text_tables import as_markdown, as_text
 
     table = tables.build_table(expand(overrides), server)
     columns, lines = tables.cells_of(table)
@@ -29,8 +30,8 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     name = f"{cfg.run.group}-{cfg.data.name}-{cfg.hydra.runtime.choices.scale}"
     folder = Path(cfg.run.root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    print("\n".join(["", table.title, "", tables.as_text(columns, lines), "", *remarks]))
-    markdown = [f"# {table.title}", "", tables.as_markdown(columns, lines), "", *remarks, ""]
+    print("\n".join(["", table.title, "", as_text(columns, lines), "", *remarks]))
+    markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, ""]
     (folder / f"{name}.md").write_text("\n".join(markdown))
     write_json(folder / f"{name}.json", tables.as_json(table))
     print(f"\nWritten: {folder / name}.md and .json")

@@ -23,7 +23,7 @@ from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
-MASK_FOLDERS = ("gt", "groundtruth", "mask", "masks", "label", "labels", "annotations")
+MASK_FOLDERS = ("GT", "GroundTruth", "Masks", "masks", "mask")
 
 
 def load_segtrack(root: Path) -> list[Sequence]:
@@ -51,7 +51,7 @@ def load_jumpcut(root: Path) -> list[Sequence]:
     for kind in _subfolders(root, expected):
         for video in _subfolders(kind, expected):
             folders = _subfolders(video, expected)
-            masks = [p for p in folders if p.name.lower() in MASK_FOLDERS]
+            masks = [p for p in folders if p.name in MASK_FOLDERS]
             frames = [p for p in folders if p not in masks]
             if len(masks) != 1 or len(frames) != 1:
                 raise InputError(
@@ -82,10 +82,12 @@ def load_youtube_objects(root: Path) -> list[Sequence]:
     return sequences
 
 
-def frame_number(path: Path) -> int | None:
-    """The last number in a file's name, None if there is none."""
-    digits = re.search(r"(\d+)\D*$", path.stem)
-    return int(digits[1]) if digits else None
+def frame_number(path: Path) -> int:
+    """The last number in a file's name. Raises InputError if there is none."""
+    digits = re.findall(r"\d+", path.stem)
+    if not digits:
+        raise InputError(f"{path}: no number in the name; a frame's name must end in its number.")
+    return int(digits[-1])
 
 
 def _subfolders(folder: Path, expected: str) -> list[Path]:
@@ -99,14 +101,14 @@ def _numbered(folder: Path) -> dict[int, Path]:
     """Frame number -> image file, ascending."""
     images: dict[int, Path] = {}
     for path in sorted(folder.glob("*")):
-        number = frame_number(path)
-        if path.suffix.lower() not in IMAGES or number is None:
+        if path.suffix.lower() not in IMAGES:
             continue
+        number = frame_number(path)
         if number in images:
             raise InputError(f"{path}: has the frame number of {images[number].name}; keep one of them.")
         images[number] = path
     if not images:
-        raise InputError(f"{folder}: no images whose names end in a number; a sequence needs some there.")
+        raise InputError(f"{folder}: no images there; a sequence needs frames and masks.")
     return dict(sorted(images.items()))
 
 
