@@ -15,12 +15,14 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from itertools import product, repeat
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from vos_lightning.errors import InputError
 
 VERSION = 3  # Raise it when the same spec would give other bytes.
 SPLITS = ("train", "val", "test")
+Job = tuple[str, int]  # a split and the number of a sequence there
 
 CATEGORIES = tuple(product(SHAPES, TEXTURES))
 # Never in train: one shape in every texture, and each other shape in one texture.
@@ -37,12 +40,39 @@ UNSEEN = tuple(c for c in CATEGORIES if c[0] == "heart" or SHAPES.index(c[0]) % 
 SEEN = tuple(c for c in CATEGORIES if c not in UNSEEN)
 
 
-@dataclass(frozen=True)
-class SyntheticSpec:
-    """What to write: the seed (>= 0), sequences a split, T frames each, H and W in pixels.
+class Spec:
+    """Base of the frozen dataclasses that say what to write: counts and sizes, from which all bytes follow.
 
-    Raises InputError for a negative number, fewer than 2 frames or a side below 32 pixels.
+    kind: start of the folder's name. version: to be raised when the same spec would give other bytes.
+
+    Raises InputError for a negative number, fewer than `least_frames` or a side below 32 pixels.
     """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    least_frames: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        lowest = {"frames": self.least_frames, "height": 32, "width": 32}
+        for name, value in vars(self).items():
+            if value < lowest.get(name, 0):
+                raise InputError(
+                    f"synthetic.{name}: {value} is too small; give {lowest.get(name, 0)} or more."
+                )
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the data set's folder; it differs for each spec and generator version."""
+        key = json.dumps([self.version, vars(self)], sort_keys=True)
+        return f"{self.kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class SyntheticSpec(Spec):
+    """What to write: the seed (>= 0), sequences a split, T frames each, H and W in pixels."""
+
+    kind, version = "synthetic", VERSION
+    least_frames = 2
 
     seed: int = 0
     train: int = 160
@@ -52,44 +82,42 @@ class SyntheticSpec:
     height: int = 128
     width: int = 224
 
-    def __post_init__(self) -> None:
-        lowest = {"frames": 2, "height": 32, "width": 32}
-        for name, value in asdict(self).items():
-            if value < lowest.get(name, 0):
-                raise InputError(
-                    f"synthetic.{name}: {value} is too small; give {lowest.get(name, 0)} or more."
-                )
-
-    @property
-    def folder_name(self) -> str:
-        """Name of the data set's folder; it differs for each spec and generator version."""
-        key = json.dumps([VERSION, asdict(self)], sort_keys=True)
-        return f"synthetic-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
 
 def write_synthetic(root: Path, spec: SyntheticSpec | None = None, workers: int | None = None) -> Path:
     """Writes the data set below root unless it is there, and returns its folder, a DAVIS-2017 tree.
 
-    The bytes depend on the spec alone. The folder appears only when it is complete, and processes that ask
-    for it at once wait for the first. Odd-numbered sequences hold two objects of one shape and colouring.
+    Odd-numbered sequences hold two objects of one shape and colouring. Arguments and errors as `write_once`.
+    """
+    spec = spec or SyntheticSpec()
+    return write_once(root, spec, lambda folder: _write_tree(folder, spec, workers))
+
+
+def write_once(root: Path, spec: Spec, write_tree: Callable[[Path], None]) -> Path:
+    """Writes a data set below root unless it is there, and returns its folder.
+
+    The folder appears only when it is complete, and processes that ask for it at once wait for the first.
 
     Args:
         root: cache folder, made if missing.
-        spec: what to write; the default spec if None.
-        workers: processes to draw with; one per core if None.
+        spec: names the folder.
+        write_tree: fills a folder, which it makes.
 
     Raises:
         InputError: root cannot be written to.
     """
-    spec = spec or SyntheticSpec()
-    folder = root / spec.folder_name
+    folder, unfinished = root / spec.folder_name, root / f".{spec.folder_name}.partial"
     if folder.is_dir():
         return folder
     try:
         with _lock(root / f".{spec.folder_name}.lock"):
             if not folder.is_dir():
-                _write_tree(root / f".{spec.folder_name}.partial", spec, workers or os.cpu_count() or 1)
-                (root / f".{spec.folder_name}.partial").rename(folder)
+                shutil.rmtree(unfinished, ignore_errors=True)  # Left by a run that was killed.
+                try:
+                    write_tree(unfinished)
+                except BaseException:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raise
+                unfinished.rename(folder)
     except OSError as error:
         raise InputError(
             f"{root}: cannot hold the synthetic data ({error}); name a writable folder."
@@ -97,17 +125,18 @@ def write_synthetic(root: Path, spec: SyntheticSpec | None = None, workers: int 
     return folder
 
 
-def categories_of(rng: np.random.Generator, split: str, index: int) -> list[tuple[str, str]]:
-    """(shape, texture) of objects 1..N of a sequence, N in 1..4.
+def categories_of(
+    rng: np.random.Generator, split: str, index: int, twins: bool, least: int, most: int
+) -> list[tuple[str, str]]:
+    """(shape, texture) of objects 1..N of a sequence, N from `least` to `most`.
 
-    Objects 1 and 2 share their shape if index is odd; all other shapes differ. Training takes SEEN ones;
-    in the other splits object 1 is from UNSEEN in half the sequences and the others are from any.
+    With twins, objects 1 and 2 share their shape; all other shapes differ. Training takes SEEN ones; in the
+    other splits object 1 is from UNSEEN in half the sequences and the others are from any.
     """
-    twins = index % 2 == 1
     pool = SEEN if split == "train" else CATEGORIES
     first = UNSEEN if split != "train" and (index + index // 2) % 2 == 0 else SEEN
     chosen = [first[rng.integers(len(first))]]
-    count = rng.integers(2 if twins else 1, 5)
+    count = rng.integers(least, most + 1)
     while len(chosen) < count:
         shapes = [shape for shape, _ in chosen]
         same = twins and len(chosen) == 1
@@ -124,44 +153,40 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_tree(folder: Path, spec: SyntheticSpec, workers: int) -> None:
-    """Fills folder; on an error removes it."""
-    shutil.rmtree(folder, ignore_errors=True)  # Left by a run that was killed.
-    try:
-        names = {split: [f"{split}-{i:04d}" for i in range(getattr(spec, split))] for split in SPLITS}
-        lists = folder / "ImageSets" / "2017"
-        lists.mkdir(parents=True)
-        for split in SPLITS:
-            (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]))
-        jobs = [(split, index) for split in SPLITS for index in range(len(names[split]))]
-        meta = {"version": VERSION, **asdict(spec), "unseen": UNSEEN}
-        meta["sequences"] = dict(_write_all(folder, spec, jobs, workers))
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+def _write_tree(folder: Path, spec: SyntheticSpec, workers: int | None) -> None:
+    names = {split: [f"{split}-{i:04d}" for i in range(getattr(spec, split))] for split in SPLITS}
+    lists = folder / "ImageSets" / "2017"
+    lists.mkdir(parents=True)
+    for split in SPLITS:
+        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]))
+    jobs = [(split, index) for split in SPLITS for index in range(len(names[split]))]
+    meta = {"version": VERSION, **vars(spec), "unseen": UNSEEN}
+    meta["sequences"] = in_processes(partial(_write_sequence, folder, spec), jobs, workers)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
-def _write_all(
-    folder: Path, spec: SyntheticSpec, jobs: list[tuple[str, int]], workers: int
-) -> list[tuple[str, dict]]:
+def in_processes(
+    write: Callable[[Job], tuple[str, dict]], jobs: list[Job], workers: int | None
+) -> dict[str, dict]:
+    """Writes sequences with so many processes, one per core if None; returns their entries by name."""
+    workers = workers or os.cpu_count() or 1
     if workers == 1:
-        return [_write_sequence(folder, spec, job) for job in jobs]
+        return dict(map(write, jobs))
     # A forked worker starts at once; one started afresh would import the whole calling program first.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-        return list(pool.map(_write_sequence, repeat(folder), repeat(spec), jobs, chunksize=4))
+        return dict(pool.map(write, jobs, chunksize=4))
 
 
-def _write_sequence(folder: Path, spec: SyntheticSpec, job: tuple[str, int]) -> tuple[str, dict]:
+def _write_sequence(folder: Path, spec: SyntheticSpec, job: Job) -> tuple[str, dict]:
     """Writes one sequence and returns its name and its entry in meta.json."""
     split, index = job
-    name = f"{split}-{index:04d}"
+    name, twins = f"{split}-{index:04d}", index % 2 == 1
     rng = np.random.default_rng([spec.seed, VERSION, SPLITS.index(split), index])
-    categories = categories_of(rng, split, index)
+    categories = categories_of(rng, split, index, twins, least=2 if twins else 1, most=4)
     images, masks = (folder / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
     images.mkdir(parents=True)
     masks.mkdir(parents=True)
-    clip = render_clip(rng, categories, index % 2 == 1, spec.frames, spec.height, spec.width)
+    clip = render_clip(rng, categories, twins, np.arange(spec.frames), spec.height, spec.width)
     for t, (image, mask) in enumerate(clip):
         image.save(images / f"{t:05d}.jpg", quality=90)
         write_mask(masks / f"{t:05d}.png", mask)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
-from scipy.interpolate import CubicSpline
 from scipy.ndimage import map_coordinates
+
+from vos_lightning.data.synthetic_motion import drift, paths
 
 SHAPES = ("ellipse", "polygon", "star", "blob", "cross", "heart")
 TEXTURES = ("stripes", "checks", "dots", "noise")
@@ -40,9 +41,10 @@ def render_clip(
     rng: np.random.Generator,
     categories: list[tuple[str, str]],
     twins: bool,
-    frames: int,
+    times: np.ndarray,
     height: int,
     width: int,
+    late: bool = False,
 ) -> Iterator[tuple[Image.Image, np.ndarray]]:
     """Draws one clip.
 
@@ -50,30 +52,31 @@ def render_clip(
         rng: source of all that is random.
         categories: (shape, texture) of objects 1..N, N <= 4, from SHAPES and TEXTURES.
         twins: objects 1 and 2 share their colours.
-        frames: T, at least 2.
+        times: when each frame is drawn, (T,) ascending from 0; objects move at the pace of `paths` a unit.
         height: H in pixels; objects are about 0.33 to 0.46 H across.
         width: W in pixels.
+        late: the last object is outside at first and enters later.
 
     Yields:
         T times an RGB image of H x W and its mask (H, W) uint8 of visible objects.
     """
     palette = _palette(rng, 6)
     radii = height * rng.uniform(0.165, 0.23, len(categories))
-    paths = _paths(rng, radii, frames, height, width)
+    centres = paths(rng, radii, times, height, width, late)
     picks = [(rng.integers(0, 2), rng.integers(2, 6)) for _ in categories]
     if twins:
         picks[1] = picks[0]
     things = []
-    for (shape, texture), pick, radius, path in zip(categories, picks, radii, paths, strict=True):
+    for (shape, texture), pick, radius, path in zip(categories, picks, radii, centres, strict=True):
         colours = np.clip(palette[list(pick)] + rng.normal(0, 0.03, (2, 3)), 0, 1)
-        things.append(_thing(rng, shape, texture, colours, radius, path))
+        things.append(_thing(rng, shape, texture, colours, radius, path, times))
     background = _background(rng, palette, height, width)
-    windows = _camera(rng, frames, height, width)
-    light = _light(rng, frames, height, width)
-    blur = _blur(rng, frames, height)
+    windows = _camera(rng, times, height, width)
+    light = _light(rng, times, height, width)
+    blur = _blur(rng, times, height)
     noise = rng.uniform(0.005, 0.02)
     order = rng.permutation(len(things))
-    for t in range(frames):
+    for t in range(len(times)):
         view = background.transform(
             (width, height), Image.Transform.AFFINE, windows[t], Image.Resampling.BILINEAR
         )
@@ -100,28 +103,33 @@ def _paint(image: np.ndarray, mask: np.ndarray, thing: Thing, t: int, ident: int
     u, v = (x * cos + y * sin) / sx, (y * cos - x * sin) / sy
     distance = np.hypot(u, v)
     edge = outline[(np.arctan2(v, u) * (ANGLES / (2 * np.pi))).astype(int) % ANGLES]
-    alpha = np.clip((edge - distance) * min(sx, sy) + 0.5, 0, 1)[..., None]
-    where = [(w / REACH + 1) * (TILE / 2) - 0.5 for w in (v, u)]
+    alpha = np.clip((edge - distance) * min(sx, sy) + 0.5, 0, 1)
+    inside = alpha > 0
+    where = [(w[inside] / REACH + 1) * (TILE / 2) - 0.5 for w in (v, u)]
     colour = np.stack([map_coordinates(c, where, order=1, mode="nearest") for c in thing.texture.T], axis=-1)
-    colour *= (
-        1 - 0.6 * np.minimum(distance / edge, 1)[..., None] ** 6
-    )  # Darker at the rim, like a solid body.
-    box = slice(top, bottom), slice(left, right)
-    image[box] += alpha * (colour - image[box])
-    mask[box][alpha[..., 0] > 0.5] = ident
+    # Darker at the rim, like a solid body.
+    colour *= 1 - 0.6 * np.minimum((distance / edge)[inside], 1)[:, None] ** 6
+    pixels = image[top:bottom, left:right]
+    pixels[inside] += alpha[inside][:, None] * (colour - pixels[inside])
+    mask[top:bottom, left:right][alpha > 0.5] = ident
 
 
 def _thing(
-    rng: np.random.Generator, shape: str, texture: str, colours: np.ndarray, radius: float, path: np.ndarray
+    rng: np.random.Generator,
+    shape: str,
+    texture: str,
+    colours: np.ndarray,
+    radius: float,
+    path: np.ndarray,
+    times: np.ndarray,
 ) -> Thing:
-    frames = len(path)
     tile = _texture(rng, texture, TILE, TILE, colours, TILE * rng.uniform(0.16, 0.26))
     theta = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     wobble = sum(
-        _drift(rng, frames, 0.07)[:, None] * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)
+        drift(rng, times, 0.07)[:, None] * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)
     )
-    angles = rng.uniform(0, 2 * np.pi) + _drift(rng, frames, rng.uniform(0.1, 0.7))
-    squeeze, growth = np.exp(_drift(rng, frames, 0.15)), np.exp(_drift(rng, frames, 0.15))
+    angles = rng.uniform(0, 2 * np.pi) + drift(rng, times, rng.uniform(0.1, 0.7))
+    squeeze, growth = np.exp(drift(rng, times, 0.15)), np.exp(drift(rng, times, 0.15))
     growth /= growth[0]
     sizes = radius * np.stack([growth * squeeze, growth / squeeze], axis=1)
     return Thing(_outline(rng, shape) * (1 + wobble), tile, path, angles, sizes)
@@ -206,88 +214,33 @@ def _background(rng: np.random.Generator, colours: np.ndarray, height: int, widt
         pair = colours[rng.permutation(len(colours))[:2]]
         place = rng.uniform([[0, 0]], [[wide, high]])
         size = height * rng.uniform(0.06, 0.15)
-        clutter = _thing(rng, str(rng.choice(SHAPES)), str(rng.choice(TEXTURES)), pair, size, place)
+        clutter = _thing(
+            rng, str(rng.choice(SHAPES)), str(rng.choice(TEXTURES)), pair, size, place, np.zeros(1)
+        )
         _paint(scene, np.zeros((high, wide), np.uint8), clutter, 0, 1)
     image = Image.fromarray((scene.clip(0, 1) * 255).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(height * rng.uniform(0.008, 0.025)))
 
 
-def _camera(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
+def _camera(rng: np.random.Generator, times: np.ndarray, height: int, width: int) -> np.ndarray:
     """Affine maps (T, 6) from frame to scene, as Image.transform takes them: pan, zoom and rotation."""
     margin = int(MARGIN * height)
-    pan = [margin * _drift(rng, frames, 0.6) for _ in range(2)]
-    zoom, turn = 1 - np.abs(_drift(rng, frames, 0.12)), _drift(rng, frames, 0.06)
+    pan = [margin * drift(rng, times, 0.6) for _ in range(2)]
+    zoom, turn = 1 - np.abs(drift(rng, times, 0.12)), drift(rng, times, 0.06)
     a, b = zoom * np.cos(turn), zoom * np.sin(turn)
     cx, cy = width / 2, height / 2
     dx, dy = cx + margin + pan[0] - a * cx + b * cy, cy + margin + pan[1] - b * cx - a * cy
     return np.stack([a, -b, dx, b, a, dy], axis=1)
 
 
-def _light(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
+def _light(rng: np.random.Generator, times: np.ndarray, height: int, width: int) -> np.ndarray:
     """Gain (T, H, W): overall light and its slope across the frame drift with time."""
     y, x = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
-    gain, slopes = _drift(rng, frames, 0.3), [_drift(rng, frames, 0.4)[:, None, None] for _ in range(2)]
+    gain, slopes = drift(rng, times, 0.3), [drift(rng, times, 0.4)[:, None, None] for _ in range(2)]
     return (1 + gain[:, None, None] + slopes[0] * x + slopes[1] * y).astype(np.float32)
 
 
-def _blur(rng: np.random.Generator, frames: int, height: int) -> np.ndarray:
+def _blur(rng: np.random.Generator, times: np.ndarray, height: int) -> np.ndarray:
     """Blur (T, 2) along x and y in pixels: none in half the clips, else shake or loss of focus."""
     kinds = [(0, 0), (0, 0), (1, 1), (1.3, 0.3), (0.3, 1.3)]
-    return 0.008 * height * np.abs(_drift(rng, frames, 1))[:, None] * kinds[rng.integers(len(kinds))]
-
-
-def _paths(
-    rng: np.random.Generator, radii: np.ndarray, frames: int, height: int, width: int
-) -> list[np.ndarray]:
-    """Centres (T, 2) of N objects: apart and inside at first; then they wander or leave, or two swap."""
-    starts = _starts(rng, radii, height, width)
-    knots = [_wander(rng, start, frames, height, width) for start in starts]
-    if len(starts) > 1 and np.linalg.norm(starts[0] - starts[1]) < width / 2:
-        meet = starts[:2].mean(axis=0) + rng.normal(0, 0.1 * height, 2)
-        knots[0], knots[1] = (np.stack([starts[i], meet, starts[1 - i]]) for i in range(2))
-    if rng.random() < 0.3:
-        knots[-1] = _leave(rng, starts[-1], radii[-1], height, width)
-    times = np.arange(frames)
-    return [CubicSpline(np.linspace(0, frames - 1, len(k)), k)(times) for k in knots]
-
-
-def _starts(rng: np.random.Generator, radii: np.ndarray, height: int, width: int) -> np.ndarray:
-    """First centres (N, 2), of 500 draws the one with the widest gap between objects."""
-    inset = radii[:, None] * 1.1
-    draws = rng.uniform(inset, [width, height] - inset, (500, len(radii), 2))
-    gaps = np.linalg.norm(draws[:, :, None] - draws[:, None], axis=-1) - radii[:, None] - radii
-    gaps[:, np.eye(len(radii), dtype=bool)] = np.inf
-    return draws[gaps.min(axis=(1, 2)).argmax()]
-
-
-def _wander(rng: np.random.Generator, start: np.ndarray, frames: int, height: int, width: int) -> np.ndarray:
-    """Knots (K, 2) about 5 frames apart, at 0.5 to 2.5 % of the width a frame, mostly straight on."""
-    count = max(3, round(frames / 5) + 1)
-    stride = rng.uniform(0.005, 0.025) * width * (frames - 1) / (count - 1)
-    knots, heading = [start], rng.uniform(0, 2 * np.pi)
-    while len(knots) < count:
-        turns = heading + rng.normal(0, 0.5, 24) * np.linspace(1, 8, 24)
-        steps = knots[-1] + stride * np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        outside = np.abs(steps / [width, height] - 0.5).max(axis=1)
-        best = int(np.argmax(outside < 0.45)) if (outside < 0.45).any() else int(outside.argmin())
-        heading = turns[best]
-        knots.append(steps[best])
-    return np.stack(knots)
-
-
-def _leave(rng: np.random.Generator, start: np.ndarray, radius: float, height: int, width: int) -> np.ndarray:
-    """Knots (3, 2): out over the nearest side and back in elsewhere."""
-    size = np.array([width, height])
-    ends = np.stack([start, size - start])
-    side, axis = np.unravel_index(ends.argmin(), ends.shape)
-    out, back = start.copy(), rng.uniform(0.2, 0.8, 2) * size
-    out[axis] = -1.6 * radius if side == 0 else size[axis] + 1.6 * radius
-    out[1 - axis] = (start[1 - axis] + back[1 - axis]) / 2
-    return np.stack([start, out, back])
-
-
-def _drift(rng: np.random.Generator, frames: int, amount: float) -> np.ndarray:
-    """A smooth random curve (T,) within +-amount: two slow waves with periods of 12 to 50 frames."""
-    periods, phases = rng.uniform(12, 50, 2), rng.uniform(0, 2 * np.pi, 2)
-    waves = np.sin(np.arange(frames)[:, None] * (2 * np.pi / periods) + phases)
-    return amount * waves.mean(axis=1)
+    return 0.008 * height * np.abs(drift(rng, times, 1))[:, None] * kinds[rng.integers(len(kinds))]
