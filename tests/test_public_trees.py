@@ -8,12 +8,15 @@ import pytest
 from PIL import Image
 
 from vos_lightning.apps import data as vos_data
+from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import ClipDataset, check_readable
 from vos_lightning.data.images import write_mask
+from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.statistics import FORMATS, Scale, formats_of
 from vos_lightning.errors import InputError
+from vos_lightning.sweep import compose_train
 
 HEIGHT, WIDTH = 24, 40
 
@@ -191,3 +194,41 @@ def test_faults_of_trees_are_named(tmp_path: Path, segtrack: Path) -> None:
         mask(path, square(0) & False)
     with pytest.raises(InputError, match=r"GroundTruth/bird: no mask of a frame in .* shows an object"):
         load_segtrack(segtrack)
+
+
+SMALL = "train=2 val=1 segtrack=2 jumpcut=1 youtube_objects=3 frames=4 added_frames=3 height=32 width=56"
+
+
+def synthetic(name: str, cache: Path) -> VideoData:
+    spec = [f"data.spec.{field}" for field in SMALL.split()]
+    return build_data(compose_train([f"data={name}", f"data.cache={cache}", *spec]))
+
+
+def test_synthetic_settings_share_val_and_the_second_adds_to_train(tmp_path: Path) -> None:
+    one, two = (synthetic(name, tmp_path) for name in ("synthetic_2016", "synthetic_192"))
+    assert fingerprint(one.sequences("val")) == fingerprint(two.sequences("val"))
+    first, second = one.sequences("train"), two.sequences("train")
+    assert [s.frames for s in second[:2]] == [s.frames for s in first]
+    assert [len(s) for s in second] == [4] * 2 + [3] * 6
+    check_readable([*second, *one.sequences("val")], slots=1)
+    assert all(s.objects == (1,) and s.mask(0).mean() > 0.02 for s in second)
+    trees = {path.name: formats_of(path) for path in next(tmp_path.glob("synthetic-trees-*")).iterdir()}
+    assert trees == {
+        "DAVIS": ["davis2016"],
+        "SegTrackv2": ["segtrack"],
+        "JumpCut": ["jumpcut"],
+        "YouTube-Objects": ["youtube-objects"],
+    }
+
+
+def test_a_root_that_is_not_set_is_left_out_with_a_line(
+    tmp_path: Path, segtrack: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = davis(tmp_path / "davis")
+    data = build_data(
+        compose_train(["data=davis2016_192", f"data.root={root}", f"data.segtrack_root={segtrack}"])
+    )
+    assert [s.name for s in data.sequences("train")] == ["trained", "bird", "bmx-1", "bmx-2"]
+    assert [s.name for s in data.sequences("val")] == ["valed"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["data.jumpcut_root", "data.youtube_objects_root"]

@@ -32,9 +32,10 @@ def register_resolvers() -> None:
 
 def build_data(cfg: DictConfig) -> Any:
     """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
-    from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic
+    from vos_lightning.data.modules import Davis2016, Davis2016Extended, Davis2017, Synthetic
     from vos_lightning.data.small_frames import FrameCache
     from vos_lightning.data.synthetic import SyntheticSpec
+    from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
     from vos_lightning.errors import InputError
 
     data, folder = cfg.data, cfg.run.frame_cache
@@ -53,10 +54,23 @@ def build_data(cfg: DictConfig) -> Any:
     }
     if data.name == "synthetic":
         return Synthetic(cache=Path(data.cache), spec=SyntheticSpec(**data.spec), **clips)
-    modules = {"davis2016": Davis2016, "davis2017": Davis2017}
+    if data.name in ("synthetic_2016", "synthetic_192"):
+        trees = write_synthetic_trees(Path(data.cache), SyntheticTreesSpec(**data.spec))
+        if data.name == "synthetic_2016":
+            return Davis2016(root=trees / "DAVIS", **clips)
+        return Davis2016Extended(
+            root=trees / "DAVIS",
+            segtrack_root=trees / "SegTrackv2",
+            jumpcut_root=trees / "JumpCut",
+            youtube_objects_root=trees / "YouTube-Objects",
+            **clips,
+        )
+    modules = {"davis2016": Davis2016, "davis2016_192": Davis2016Extended, "davis2017": Davis2017}
     if data.name not in modules:
-        raise InputError(f"data.name={data.name}: unknown; choose synthetic, {', '.join(modules)}.")
-    return modules[data.name](root=Path(data.root), resolution=data.resolution, **clips)
+        names = ("synthetic", "synthetic_2016", "synthetic_192", *modules)
+        raise InputError(f"data.name={data.name}: unknown; choose {', '.join(names)}.")
+    roots = {key: folder and Path(folder) for key, folder in data.items() if str(key).endswith("root")}
+    return modules[data.name](resolution=data.resolution, **roots, **clips)
 
 
 def build_model(model: DictConfig) -> Any:
