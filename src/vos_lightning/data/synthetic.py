@@ -186,7 +186,8 @@ def _write_sequence(folder: Path, spec: SyntheticSpec, job: Job) -> tuple[str, d
     images, masks = (folder / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
     images.mkdir(parents=True)
     masks.mkdir(parents=True)
-    clip = render_clip(rng, categories, twins, np.arange(spec.frames), spec.height, spec.width)
+    times = np.arange(spec.frames)
+    clip = render_clip(rng, categories, twins, times, spec.frames - 1, spec.height, spec.width)
     for t, (image, mask) in enumerate(clip):
         image.save(images / f"{t:05d}.jpg", quality=90)
         write_mask(masks / f"{t:05d}.png", mask)

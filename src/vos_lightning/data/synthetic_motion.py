@@ -8,14 +8,20 @@ from scipy.interpolate import CubicSpline
 
 
 def paths(
-    rng: np.random.Generator, radii: np.ndarray, times: np.ndarray, height: int, width: int, late: bool
+    rng: np.random.Generator,
+    radii: np.ndarray,
+    times: np.ndarray,
+    span: float,
+    height: int,
+    width: int,
+    late: bool,
 ) -> list[np.ndarray]:
     """Centres (T, 2) of N objects: apart and inside at first; then they wander or leave, or two swap.
 
-    late: the last one is outside at first.
+    late: the last one is outside at first. Otherwise as `synthetic_render.render_clip`.
     """
     starts = _starts(rng, radii, height, width)
-    knots = [_wander(rng, start, times[-1], height, width) for start in starts]
+    knots = [_wander(rng, start, span, height, width) for start in starts]
     if len(starts) > 1 and np.linalg.norm(starts[0] - starts[1]) < width / 2:
         meet = starts[:2].mean(axis=0) + rng.normal(0, 0.1 * height, 2)
         knots[0], knots[1] = (np.stack([starts[i], meet, starts[1 - i]]) for i in range(2))
@@ -23,7 +29,7 @@ def paths(
         knots[-1] = _leave(rng, starts[-1], radii[-1], height, width)
     if late:
         knots[-1] = _enter(rng, radii[-1], height, width)
-    return [CubicSpline(np.linspace(0, times[-1], len(k)), k)(times) for k in knots]
+    return [CubicSpline(np.linspace(0, span, len(k)), k)(times) for k in knots]
 
 
 def _starts(rng: np.random.Generator, radii: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -62,13 +68,14 @@ def _leave(rng: np.random.Generator, start: np.ndarray, radius: float, height: i
 
 
 def _enter(rng: np.random.Generator, radius: float, height: int, width: int) -> np.ndarray:
-    """Knots (4, 2): outside one side for a third of the time, then in to somewhere about the middle."""
+    """Knots (3, 2): straight in from beyond one side."""
     size = np.array([width, height])
-    inside = rng.uniform(0.3, 0.7, (2, 2)) * size
-    out, axis = inside[0].copy(), rng.integers(2)
-    beyond = rng.uniform(1.4, 2.5) * radius
-    out[axis] = -beyond if rng.random() < 0.5 else size[axis] + beyond
-    return np.stack([out, out, *inside])
+    start, end = rng.uniform(0.25, 0.75, (2, 2)) * size
+    axis, far = rng.integers(2), rng.random() < 0.5
+    start[axis], end[axis] = radius * rng.uniform([-2.2, 3], [-1.5, 4])
+    if far:
+        start[axis], end[axis] = size[axis] - start[axis], size[axis] - end[axis]
+    return np.stack([start, (start + end) / 2, end])
 
 
 def drift(rng: np.random.Generator, times: np.ndarray, amount: float) -> np.ndarray:

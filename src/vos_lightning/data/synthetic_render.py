@@ -42,6 +42,7 @@ def render_clip(
     categories: list[tuple[str, str]],
     twins: bool,
     times: np.ndarray,
+    span: float,
     height: int,
     width: int,
     late: bool = False,
@@ -52,7 +53,8 @@ def render_clip(
         rng: source of all that is random.
         categories: (shape, texture) of objects 1..N, N <= 4, from SHAPES and TEXTURES.
         twins: objects 1 and 2 share their colours.
-        times: when each frame is drawn, (T,) ascending from 0; objects move at the pace of `paths` a unit.
+        times: when each frame is drawn, (T,) ascending from 0.
+        span: time that the objects' paths take, at least the last of `times`.
         height: H in pixels; objects are about 0.33 to 0.46 H across.
         width: W in pixels.
         late: the last object is outside at first and enters later.
@@ -62,7 +64,7 @@ def render_clip(
     """
     palette = _palette(rng, 6)
     radii = height * rng.uniform(0.165, 0.23, len(categories))
-    centres = paths(rng, radii, times, height, width, late)
+    centres = paths(rng, radii, times, span, height, width, late)
     picks = [(rng.integers(0, 2), rng.integers(2, 6)) for _ in categories]
     if twins:
         picks[1] = picks[0]

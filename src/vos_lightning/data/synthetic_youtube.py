@@ -22,7 +22,8 @@ from vos_lightning.data.synthetic_render import render_clip
 
 SPLITS = ("train", "valid", "test")
 STRIDE = 5  # An annotated frame in so many; objects move as far between two as in a frame of `synthetic`.
-LEAST_SHARE = 0.002  # An object that covers less of the frame is left out of the mask.
+SPAN = 10  # Annotated frames that a path takes, or all of them if there are more.
+LEAST_SHARE = 0.005  # An object that covers less of the frame is left out of the mask.
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def _write_video(folder: Path, spec: SyntheticYouTubeSpec, job: tuple[str, int])
         made.mkdir(parents=True)
     times = np.arange(STRIDE * (spec.frames - 1) + 1) / STRIDE
     masks = {}
-    clip = render_clip(rng, categories, twins, times, spec.height, spec.width, late)
+    span = max(SPAN, spec.frames - 1)
+    clip = render_clip(rng, categories, twins, times, span, spec.height, spec.width, late)
     for t, (image, drawn) in enumerate(clip):
         path = every / f"{t:05d}.jpg"
         image.save(path, quality=90)
