@@ -83,7 +83,7 @@ def _write_video(folder: Path, spec: SyntheticTreesSpec, job: Job) -> tuple[str,
     rng = np.random.default_rng([spec.seed, spec.version, 2016, list(LAYOUTS).index(videos), n])
     category = categories_of(rng, "val" if videos == "val" else "train", n, False, 1, 1)
     times = np.arange(spec.frames if videos in ("train", "val") else spec.added_frames)
-    clip = render_clip(rng, category, False, times, spec.height, spec.width)
+    clip = render_clip(rng, category, False, times, spec.frames - 1, spec.height, spec.width)
     for t, (frame, mask) in enumerate(clip):
         images = frame, Image.fromarray(mask * np.uint8(255))
         for image, layout in zip(images, LAYOUTS[videos], strict=True):
