@@ -1,40 +1,60 @@
-"""meta.json of YouTube-VOS: the objects of each video, their categories and the frames they are in.
+"""The meta.json of a YouTube-VOS split: which objects a video has, of which category, in which frames.
 
-{"videos": {VIDEO: {"objects": {"1": {"category": "ant", "frames": ["00000", "00005", ...]}, ...}}}}
+{"videos": {VIDEO: {"objects": {"1": {"category": "cat", "frames": ["00000", "00005"]}}}}}
 """
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from vos_lightning.data.images import VOID
 from vos_lightning.errors import InputError
 
 
 class MetaObject(NamedTuple):
-    """One object: its category and the names of its frames, without suffix, in order."""
+    """One object of a video. frames: names of the annotated frames that have it, ascending, at least one."""
 
     category: str
     frames: tuple[str, ...]
 
 
 def read_meta(content: bytes, where: str) -> dict[str, dict[int, MetaObject]]:
-    """Video -> object id -> the object.
+    """The objects of each video by id, from the content of a meta.json.
 
     Args:
         content: of the file.
-        where: its name, for errors.
+        where: the file, for error messages.
 
     Raises:
-        InputError: no JSON, or not of the form above.
+        InputError: not JSON or not of the form above, no video, or an id that is not 1..254.
     """
     try:
-        return {
-            video: {
-                int(i): MetaObject(found["category"], tuple(found["frames"]))
-                for i, found in entry["objects"].items()
-            }
-            for video, entry in json.loads(content)["videos"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{where}: not a meta.json of YouTube-VOS ({error!r}); fetch the file again."
-        ) from error
+        meta = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{where}: not readable as JSON ({error}); fetch the file again.") from None
+    videos = _entries(meta, "videos", where)
+    return {name: _objects(video, f"{where}: video {name}") for name, video in videos.items()}
+
+
+def _entries(parent: Any, key: str, where: str) -> dict[str, Any]:
+    found = parent.get(key) if isinstance(parent, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise InputError(f'{where}: no "{key}"; give the meta.json of a YouTube-VOS split.')
+    return found
+
+
+def _objects(video: Any, where: str) -> dict[int, MetaObject]:
+    objects = {}
+    for key, entry in _entries(video, "objects", where).items():
+        if not (key.isdecimal() and 0 < int(key) < VOID):
+            raise InputError(f"{where}: object id {key} is not a number from 1 to {VOID - 1}; correct it.")
+        objects[int(key)] = _object(entry, f"{where}, object {key}")
+    return dict(sorted(objects.items()))
+
+
+def _object(entry: Any, where: str) -> MetaObject:
+    category, frames = (entry.get(k) if isinstance(entry, dict) else None for k in ("category", "frames"))
+    if not isinstance(category, str) or not category:
+        raise InputError(f'{where}: no "category"; name one.')
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) for frame in frames):
+        raise InputError(f'{where}: no "frames"; list the names of the frames that have it.')
+    return MetaObject(category, tuple(sorted(frames)))
