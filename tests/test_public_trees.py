@@ -168,7 +168,7 @@ def test_youtube_vos_is_counted_from_meta_alone(tmp_path: Path, capsys: pytest.C
     (tmp_path / "valid/meta.json").write_text('{"videos": {"c": {}}}')
     with pytest.raises(SystemExit):
         vos_data.main(["stats", str(tmp_path)])
-    assert "valid/meta.json: not a meta.json of YouTube-VOS" in capsys.readouterr().err
+    assert "valid/meta.json: video c: no" in capsys.readouterr().err
 
 
 def test_faults_of_trees_are_named(tmp_path: Path, segtrack: Path) -> None:

@@ -79,7 +79,7 @@ def youtube_vos_scale(root: Path, fps: float) -> Scale:
     frames = 0
     for objects in videos:
         numbers = [int(name) for found in objects for name in found.frames]
-        frames += max(numbers, default=-1) - min(numbers, default=0) + 1
+        frames += max(numbers) - min(numbers) + 1
     found = [o for objects in videos for o in objects]
     categories = {o.category for o in found}
     annotations = sum(len(o.frames) for o in found)
