@@ -9,6 +9,7 @@ from vos_lightning.data.sequence import Sequence
 from vos_lightning.evaluation import load_run
 from vos_lightning.inference import for_inference
 from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.s2s import S2S
 from vos_lightning.propagation import Protocol, propagate
 from vos_lightning.scoring.davis import score_sequence, summarise
 from vos_lightning.sweep import compose_train
@@ -35,6 +36,6 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     )
 
 
-def _masks(model: RVOS, sequence: Sequence, protocol: Protocol) -> Iterator[np.ndarray]:
+def _masks(model: RVOS | S2S, sequence: Sequence, protocol: Protocol) -> Iterator[np.ndarray]:
     frames = (sequence.frame(t) for t in range(len(sequence)))
     return propagate(model, frames, {0: sequence.mask(0)}, protocol)

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import Row, Setup, Times, alternate
-from vos_lightning.apps.score import score_folders
 from vos_lightning.data.images import write_mask
+from vos_lightning.scoring.folders import score_davis
 
 Size = tuple[int, int]
 
@@ -83,7 +83,7 @@ def ours(folder: Path, jobs: int):
     """`vos-score`'s way with `jobs` processes."""
 
     def work() -> tuple[float, float]:
-        scores = score_folders(folder / "truth", folder / "predicted", "semi-supervised", jobs=jobs)
+        scores = score_davis(folder / "truth", folder / "predicted", "semi-supervised", jobs=jobs)
         return scores.j.mean, scores.f.mean
 
     return work

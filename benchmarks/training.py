@@ -11,7 +11,8 @@ from benchmarks.measure import Row, Setup, alternate
 from vos_lightning.data.clips import Clip
 from vos_lightning.memory import keep_freed_memory
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.tasks import Optimisation, Segmentation, Stage
+from vos_lightning.tasks.common import Optimisation
+from vos_lightning.tasks.rvos import MaskStage, Segmentation
 
 Size = tuple[int, int]
 
@@ -35,7 +36,7 @@ def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str)
     if kind == "ours":
         keep_freed_memory()
         model = model.to(memory_format=torch.channels_last)
-    task = Segmentation(model.to(device), Optimisation(), [Stage(1)])
+    task = Segmentation(model.to(device), Optimisation(), [MaskStage(1)])
     optimizer = task.optimizer() if kind == "ours" else Adam(model.parameters(), 1e-3, weight_decay=1e-6)
 
     def step() -> float:

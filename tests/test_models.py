@@ -17,7 +17,8 @@ from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS, State
 from vos_lightning.recurrence import ConvGRU, ConvLSTM
-from vos_lightning.tasks import Optimisation, Segmentation, Stage
+from vos_lightning.tasks.common import Optimisation
+from vos_lightning.tasks.rvos import MaskStage, Segmentation
 
 SIZE = (64, 96)
 SMALL: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 16}
@@ -345,7 +346,7 @@ def test_every_parameter_learns(fields: dict) -> None:
     # Frozen statistics: before a live BatchNorm a convolution's bias has gradient zero by algebra.
     torch.manual_seed(0)
     model = RVOS(**(SMALL | fields), bn="frozen").train()
-    task = Segmentation(model, Optimisation(), [Stage(1)])
+    task = Segmentation(model, Optimisation(), [MaskStage(1)])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     idle = {name for name, _ in model.named_parameters()}
     for step in range(5):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_lightning.apps.score import main, score_folders
+from vos_lightning.apps.score import main
 from vos_lightning.data.images import write_mask
+from vos_lightning.scoring.folders import score_davis
 
 SMALL_ONE, SMALL_TWO = (1, 4, 4, 10, 10), (2, 16, 20, 6, 8)
 
@@ -66,7 +67,7 @@ def test_modes_of_predicted_masks(folders, mode, value):
         (image if mode == "L" else image.convert(mode)).save(path)
         if mode == "P":
             write_mask(path, small((value, *SMALL_ONE[1:])))
-    assert score_folders(*folders, "semi-supervised", ["b"]).jf == 1
+    assert score_davis(*folders, "semi-supervised", ["b"]).jf == 1
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,18 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from vos_lightning.configuration import build_data, build_protocol
+from vos_lightning.configuration import build_data, build_segmenter
 from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import load_run, predict_and_score
+from vos_lightning.evaluation import load_run, segment_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, merge, propagate
 from vos_lightning.sweep import compose_train
-from vos_lightning.tasks import Optimisation, Segmentation, Stage
+from vos_lightning.tasks.common import Optimisation
+from vos_lightning.tasks.rvos import MaskStage, Segmentation
 from vos_lightning.training import build_task, train
 
 # --- losses and matching ---------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def test_merge_rules_differ_where_slots_overlap() -> None:
 
 
 def test_stages_and_rates() -> None:
-    task = Segmentation(copier(), Optimisation(), [Stage(2, "ground_truth"), Stage(1), Stage(2)])
+    task = Segmentation(copier(), Optimisation(), [MaskStage(2, "ground_truth"), MaskStage(1), MaskStage(2)])
     assert [task.stage_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
     rates = Optimisation(schedule="cosine", warmup_steps=10)
     assert rates.factor(0, 100) == pytest.approx(0.1)
@@ -250,7 +251,7 @@ def test_gradients_flow_through_as_many_frames_as_asked() -> None:
     for unroll in (0, 2):
         torch.manual_seed(0)
         model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, bn="frozen")
-        task = Segmentation(model, Optimisation(), [Stage(1)], unroll=unroll)
+        task = Segmentation(model, Optimisation(), [MaskStage(1)], unroll=unroll)
         # Only the last frame counts in the loss.
         counts = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1)
         loss, _ = task.clip_loss(Clip(frames, labels, counts), "inferred")

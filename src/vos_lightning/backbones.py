@@ -41,19 +41,37 @@ class Backbone(nn.Module):
     Args:
         name: resnet18, resnet34, resnet50, resnet101, vgg16, or for CPUs shufflenet_v2_x0_5, _x1_0.
         weights: `imagenet` (torchvision's IMAGENET1K_V1), `none`, or the path of a torchvision state dict.
+        last: the last stage to keep, one of LEVELS.
+        in_channels: of the images; those after the first three get new weights.
+        fc6: adds VGG-16's first fully connected layer as a 7x7 convolution after the last stage.
 
     Raises:
-        InputError: an unknown name, or weights that cannot be had or do not fit.
+        InputError: an unknown name, weights that cannot be had or do not fit, or fc6 elsewhere than at the
+            end of vgg16.
     """
 
-    def __init__(self, name: str = "resnet101", weights: str = "imagenet") -> None:
+    def __init__(
+        self,
+        name: str = "resnet101",
+        weights: str = "imagenet",
+        last: str = "res5",
+        in_channels: int = 3,
+        fc6: bool = False,
+    ) -> None:
         super().__init__()
         if name not in _NETWORKS:
             raise InputError(f"model.backbone={name}: unknown; choose one of {', '.join(_NETWORKS)}.")
-        self._stages, channels = _NETWORKS[name]
+        if last not in LEVELS:
+            raise InputError(f"model.level={last}: unknown; choose one of {', '.join(LEVELS)}.")
+        if fc6 and (name, last) != ("vgg16", "res5"):
+            raise InputError("model.fc6=true: needs model.backbone=vgg16 and model.level=res5.")
+        stages, channels = _NETWORKS[name]
+        self._stages = stages[: LEVELS.index(last) + 1]
         self.channels = dict(zip(LEVELS, channels, strict=True))
         network = _with_weights(name, weights)
         self.body: nn.Module = network.get_submodule("features") if name == "vgg16" else network
+        self.fc6 = _as_convolution(network.get_submodule("classifier.0")) if fc6 else None
+        self.out_channels = self.fc6.out_channels if self.fc6 else self.channels[last]
         used = {module for stage in self._stages for module in stage}
         for child in [n for n, _ in self.body.named_children() if n not in used]:
             delattr(self.body, child)
@@ -62,12 +80,40 @@ class Backbone(nn.Module):
                 module.ceil_mode = name == "vgg16"  # so that every network rounds sizes up
             if isinstance(module, nn.ReLU):
                 module.inplace = True
+        if in_channels != 3:
+            _widen_first(self.body, in_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The deepest features of images (N, in_channels, H, W): (N, out_channels, h, w)."""
+        x = images
+        for level in range(len(self._stages)):
+            x = self.stage(level, x)
+        return x if self.fc6 is None else F.relu(self.fc6(x))
 
     def stage(self, level: int, x: Tensor) -> Tensor:
         """Runs stage `level` (0..3, giving LEVELS[level]) on the images or on the stage before."""
         for name in self._stages[level]:
             x = getattr(self.body, name)(x)
         return x
+
+
+def _as_convolution(layer: nn.Module) -> nn.Conv2d:
+    """VGG-16's fc6, which reads 512 maps of 7x7, at every place of larger maps."""
+    conv = nn.Conv2d(512, 4096, 7, padding=3)
+    weight, bias = layer.state_dict().values()
+    conv.load_state_dict({"weight": weight.view_as(conv.weight), "bias": bias})
+    return conv
+
+
+def _widen_first(body: nn.Module, in_channels: int) -> None:
+    """Gives the first convolution more input channels; what it knows of the first three stays."""
+    first = next(m for m in body.modules() if isinstance(m, nn.Conv2d))
+    known = first.weight
+    first.in_channels = in_channels
+    first.weight = nn.Parameter(known.new_empty(len(known), in_channels, *known.shape[2:]))
+    nn.init.kaiming_uniform_(first.weight, 5**0.5)  # as a new Conv2d
+    with torch.no_grad():
+        first.weight[:, :3] = known
 
 
 def _with_weights(name: str, weights: str) -> nn.Module:

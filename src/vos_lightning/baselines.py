@@ -1,6 +1,6 @@
 """Two ways to carry the first mask through a clip without learning: floors for a trained model.
 
-Shapes: T frames of H x W pixels, K = N + 1 classes: background, then the objects of the first mask.
+Shapes: T frames of H x W pixels, K classes: background, then the objects.
 """
 
 from collections.abc import Iterator
@@ -15,34 +15,50 @@ BINS = 32  # Histogram bins per colour channel.
 
 
 def copy_first_mask(sequence: Sequence) -> Iterator[np.ndarray]:
-    """Yields the first mask for each of the T frames, (H, W) uint8 ids with void as background."""
-    first = sequence.mask(0)
-    first = np.where(first == VOID, 0, first).astype(np.uint8)
-    for _ in range(len(sequence)):
-        yield first.copy()
+    """Yields for each of the T frames the first masks of the objects so far, (H, W) uint8 ids.
+
+    An object that starts later is painted over the others.
+    """
+    mask: np.ndarray | None = None
+    given = sequence.given()
+    for t in range(len(sequence)):
+        new = given.get(t)
+        if new is not None:
+            mask = new if mask is None else np.where(new > 0, new, mask)
+        assert mask is not None
+        yield mask.copy()
 
 
 def classify_colours(sequence: Sequence, blur: float = 0.015) -> Iterator[np.ndarray]:
     """Labels each pixel by its colour, as in the first frame; yields T masks (H, W) uint8 ids.
 
-    Each class is a smoothed RGB histogram of its pixels in frame 0 and its share of them; a pixel goes to
-    the class with the highest posterior, averaged over a Gaussian neighbourhood. Mask 0 is the given one.
+    Each class is a smoothed RGB histogram of its pixels in the frame where it starts and its share of them;
+    a pixel goes to the class with the highest posterior, averaged over a Gaussian neighbourhood. Frames where
+    objects start keep the given masks.
 
     Args:
-        sequence: T frames and a mask for frame 0.
+        sequence: T frames and the objects' first masks.
         blur: standard deviation of the neighbourhood as a share of H, >= 0.
     """
-    first = next(copy_first_mask(sequence))
-    yield first
-    ids = np.array([0, *sequence.objects], dtype=np.uint8)
-    known = sequence.mask(0) != VOID
-    bins = _bin_of(sequence.frame(0))[known]
-    counts = np.stack([np.bincount(bins[first[known] == i], minlength=BINS**3) for i in ids])
-    joint = gaussian_filter(counts.reshape(-1, BINS, BINS, BINS).astype(float), (0, 1, 1, 1)) + 1e-6
-    posterior = (joint / joint.sum(axis=0)).reshape(len(ids), -1)
-    for t in range(1, len(sequence)):
-        belief = posterior[:, _bin_of(sequence.frame(t))]
-        yield ids[gaussian_filter(belief, (0, blur * len(first), blur * len(first))).argmax(axis=0)]
+    given = sequence.given()
+    ids, counts = np.array([0], dtype=np.uint8), np.zeros((0, BINS**3))
+    posterior = np.ones((1, BINS**3))
+    for t in range(len(sequence)):
+        bins = _bin_of(sequence.frame(t))
+        belief = gaussian_filter(posterior[:, bins], (0, blur * len(bins), blur * len(bins)))
+        mask = ids[belief.argmax(axis=0)]
+        if t in given:
+            first = given[t]
+            known = sequence.mask(t) != VOID
+            new = np.unique(first[first > 0])
+            classes = [0, *new] if t == 0 else new
+            found = [np.bincount(bins[(first == i) & known], minlength=BINS**3) for i in classes]
+            counts = np.concatenate([counts, np.array(found).reshape(-1, BINS**3)])
+            ids = np.concatenate([ids, new])
+            joint = gaussian_filter(counts.reshape(-1, BINS, BINS, BINS).astype(float), (0, 1, 1, 1)) + 1e-6
+            posterior = (joint / joint.sum(axis=0)).reshape(len(ids), -1)
+            mask = np.where(first > 0, first, mask)
+        yield mask
 
 
 def _bin_of(frame: np.ndarray) -> np.ndarray:

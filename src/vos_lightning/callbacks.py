@@ -6,8 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 from tqdm import tqdm
+
+LOSS_STEPS = 10
 
 
 def say(line: str) -> None:
@@ -17,14 +21,16 @@ def say(line: str) -> None:
 
 
 class History(Callback):
-    """Writes metrics.csv, one row an epoch; an interrupted run goes on from the rows of its checkpoint.
+    """Writes metrics.csv, one row an epoch, and losses.csv, the mean training loss of every LOSS_STEPS steps.
 
-    seconds: training time so far, over all of a run's stretches.
+    An interrupted run goes on from the rows of its checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self.losses: list[tuple[int, float]] = []
+        self._recent: list[Tensor] = []
         self._started = 0.0
 
     @property
@@ -35,6 +41,13 @@ class History(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock where the last stretch stopped."""
         self._started = time.monotonic() - self.seconds
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        """Collects the loss."""
+        self._recent.append(outputs["loss"].detach())
+        if len(self._recent) == LOSS_STEPS:
+            self.losses.append((trainer.global_step, round(float(torch.stack(self._recent).mean()), 6)))
+            self._recent = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Adds the epoch's row."""
@@ -47,14 +60,16 @@ class History(Callback):
             writer = csv.DictWriter(file, list(dict.fromkeys(key for row in self.rows for key in row)))
             writer.writeheader()
             writer.writerows(self.rows)
+        with self.path.with_name("losses.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("step", "loss"), *self.losses])
 
     def state_dict(self) -> dict[str, Any]:
         """Kept in the checkpoint."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "losses": self.losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the rows of the checkpoint."""
-        self.rows = state_dict["rows"]
+        self.rows, self.losses = state_dict["rows"], state_dict["losses"]
 
 
 class Progress(Callback):

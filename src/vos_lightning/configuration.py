@@ -39,9 +39,12 @@ def build_data(cfg: DictConfig) -> Any:
     from vos_lightning.errors import InputError
 
     data, folder = cfg.data, cfg.run.frame_cache
+    lengths = [data.clip_length] * 2 if isinstance(data.clip_length, int) else list(data.clip_length)
+    if len(lengths) != 2 or not 1 < lengths[0] <= lengths[1]:
+        raise InputError(f"data.clip_length={data.clip_length}: must be T or [shortest, longest], 2 or more.")
     clips = {
         "size": tuple(data.size),
-        "clip_length": data.clip_length,
+        "clip_length": tuple(lengths),
         "batch_size": data.batch_size,
         "slots": cfg.model.slots,
         "augment": data.augment,
@@ -50,6 +53,9 @@ def build_data(cfg: DictConfig) -> Any:
         "val_clips": data.val_clips,
         "seed": cfg.seed,
         "workers": cfg.run.loader_workers,
+        "one_object": cfg.model.architecture == "s2s",
+        "samples": data.samples,
+        "every_frame": any(stage.get("frames") == "all" for stage in cfg.train.stages),
         "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
     }
     if data.name == "synthetic":
@@ -75,13 +81,35 @@ def build_data(cfg: DictConfig) -> Any:
 
 def build_model(model: DictConfig) -> Any:
     """The network of cfg.model. Raises InputError for a field with an unknown value."""
+    from vos_lightning.errors import one_of
     from vos_lightning.models.rvos import RVOS
+    from vos_lightning.models.s2s import S2S
 
-    return RVOS(**{str(key): value for key, value in model.items() if key not in ("name", "slots")})
+    architectures = {"rvos": RVOS, "s2s": S2S}
+    one_of("model.architecture", model.architecture, architectures)
+    fields = {str(k): v for k, v in model.items() if k not in ("name", "architecture", "slots")}
+    return architectures[model.architecture](**fields)
+
+
+def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
+    """A trained model made ready to segment sequences as cfg.predict says, see `evaluation.Segmenter`.
+
+    Raises InputError for a field with an unknown value.
+    """
+    from vos_lightning.evaluation import Segmenter
+    from vos_lightning.inference import for_inference
+    from vos_lightning.online import OnlineLearning
+
+    predict = cfg.predict
+    ready = for_inference(model.to(device), predict.precision)
+    return Segmenter(ready, build_protocol(cfg), device, OnlineLearning(seed=cfg.seed, **predict.online))
 
 
 def build_protocol(cfg: DictConfig) -> Any:
     """How cfg's model runs along a video, see `propagation.Protocol`."""
     from vos_lightning.propagation import Protocol
 
-    return Protocol(tuple(cfg.data.size), cfg.predict.given_frames, cfg.predict.merge, cfg.model.slots)
+    predict = cfg.predict
+    return Protocol(
+        tuple(cfg.data.size), predict.given_frames, predict.merge, cfg.model.slots, predict.background
+    )

@@ -4,9 +4,11 @@ Shapes: a mask is (h, w) uint8 at the video's own size.
 """
 
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from collections.abc import Sequence as Sequences
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +22,71 @@ from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.s2s import S2S
+from vos_lightning.online import OnlineLearning, tune
 from vos_lightning.propagation import Protocol, propagate
 from vos_lightning.runs import read_config
-from vos_lightning.scoring.davis import score_sequence, summarise
+from vos_lightning.scoring.rules import Rules
 from vos_lightning.sweep import compose_train
 
 
-def predict(
-    model: RVOS,
-    sequence: Sequence,
-    protocol: Protocol,
-    device: torch.device | str,
-    folder: Path,
-    late_objects: bool = False,
-) -> Iterator[np.ndarray]:
-    """Yields the masks of a sequence from its first mask, and writes them to folder/FRAME.png.
+@dataclass
+class Timing:
+    """What one sequence cost: its frames, seconds of segmenting it and, before, of online learning."""
 
-    late_objects: give each object's first mask wherever it is; DAVIS gives those of frame 0 only.
+    sequence: str
+    frames: int = 0
+    seconds: float = 0.0
+    online_seconds: float = 0.0
+
+
+@dataclass
+class Segmenter:
+    """A model that segments sequences under a protocol.
+
+    Args:
+        model: as `for_inference` gives it.
+        protocol: see `Protocol`.
+        device: where the model is.
+        online: of S2S, for each sequence anew.
+        timings: of the sequences segmented so far.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    times = range(len(sequence)) if late_objects else [0]
-    given = {t: sequence.mask(t) for t in times if model.mask_input and sequence.masks[t] is not None}
-    frames = (sequence.frame(t) for t in range(len(sequence)))
-    for path, mask in zip(sequence.frames, propagate(model, frames, given, protocol, device), strict=True):
-        write_mask(folder / f"{path.stem}.png", mask)
-        yield mask
+
+    model: RVOS | S2S
+    protocol: Protocol
+    device: torch.device | str = "cpu"
+    online: OnlineLearning = field(default_factory=OnlineLearning)
+    timings: list[Timing] = field(default_factory=list)
+
+    def masks(self, sequence: Sequence) -> Iterator[np.ndarray]:
+        """Yields the mask of every frame, (h, w) uint8, from the objects' first masks."""
+        timing, started = Timing(sequence.name), time.monotonic()
+        self.timings.append(timing)
+        given = sequence.given() if self.model.mask_input else {}
+        model = self.model
+        if self.online.steps and isinstance(model, S2S):
+            size = self.protocol.size
+            model = tune(model, sequence.frame(0), given[0], size, self.online, self.device)
+            timing.online_seconds = time.monotonic() - started
+        frames = (sequence.frame(t) for t in range(len(sequence)))
+        masks = propagate(model, frames, given, self.protocol, self.device)
+        started = time.monotonic()
+        for mask in masks:
+            timing.seconds += time.monotonic() - started
+            timing.frames += 1
+            yield mask
+            started = time.monotonic()
+
+    def write(self, sequence: Sequence, folder: Path) -> Iterator[np.ndarray]:
+        """Yields the masks of the frames asked for and writes them to folder/SEQUENCE/FRAME.png."""
+        (folder / sequence.name).mkdir(parents=True, exist_ok=True)
+        for t, mask in enumerate(self.masks(sequence)):
+            if t in sequence.asked:
+                write_mask(folder / sequence.name / f"{sequence.frames[t].stem}.png", mask)
+                yield mask
 
 
-def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RVOS]:
+def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RVOS | S2S]:
     """The configuration and the model of a checkpoint.
 
     Args:
@@ -74,29 +113,16 @@ def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RV
     return cfg, model
 
 
-def predict_and_score(
-    model: RVOS,
-    sequences: Sequences[Sequence],
-    protocol: Protocol,
-    folder: Path,
-    device: torch.device | str = "cpu",
+def segment_and_score(
+    segmenter: Segmenter, sequences: Sequences[Sequence], rules: Rules, folder: Path
 ) -> dict[str, Any]:
     """Segments and scores sequences; the masks stay in folder/SEQUENCE/FRAME.png.
 
-    model: as `for_inference` gives it.
-
     Returns:
-        `Scores.to_dict` under the semi-supervised DAVIS protocol, or the unsupervised one for a model that
-        reads no masks.
+        What `rules` makes of the scores of all sequences.
     """
-    rules = "semi-supervised" if model.mask_input else "unsupervised"
     shutil.rmtree(folder, ignore_errors=True)
-    scores = []
-    for sequence in sequences:
-        masks = predict(model, sequence, protocol, device, folder / sequence.name)
-        truth = (sequence.mask(t) for t in range(len(sequence)))
-        scores.append(score_sequence(truth, masks, rules, sequence.name))
-    return summarise(scores).to_dict()
+    return rules.summary([rules.score(sequence, segmenter.write(sequence, folder)) for sequence in sequences])
 
 
 def zip_masks(folder: Path, archive: Path) -> Path:
@@ -108,20 +134,11 @@ def zip_masks(folder: Path, archive: Path) -> Path:
     return partial.replace(archive)
 
 
-def write_submission(
-    model: RVOS,
-    sequences: Sequences[Sequence],
-    protocol: Protocol,
-    archive: Path,
-    device: torch.device | str = "cpu",
-) -> Path:
-    """Segments sequences that have first masks only and zips the masks for the server.
-
-    model: as `for_inference` gives it.
-    """
+def write_submission(segmenter: Segmenter, sequences: Sequences[Sequence], archive: Path) -> Path:
+    """Segments sequences that have first masks only and zips the masks for the server."""
     folder = archive.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     for sequence in sequences:
-        for _ in predict(model, sequence, protocol, device, folder / sequence.name):
+        for _ in segmenter.write(sequence, folder):
             pass
     return zip_masks(folder, archive)

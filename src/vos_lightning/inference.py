@@ -2,18 +2,19 @@
 
 import copy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS
 
+Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
+def for_inference(model: Model, precision: str = "fp32") -> Model:
     """A copy in eval mode with every BatchNorm folded into its convolution; it cannot be trained.
 
     Args:
@@ -28,7 +29,7 @@ def for_inference(model: RVOS, precision: str = "fp32") -> RVOS:
         raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")
     ready = copy.deepcopy(model).eval()
     fold_batch_norms(ready)
-    ready.encoder.to(PRECISIONS[precision])
+    ready.get_submodule("encoder").to(PRECISIONS[precision])
     return ready.to(memory_format=torch.channels_last)
 
 

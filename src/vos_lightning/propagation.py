@@ -6,6 +6,7 @@ Shapes: O object slots, H W pixels of the network's input, h w pixels of the vid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import VOID, resize_labels
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS, Features
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.s2s import S2S, State
 
 ENCODED_TOGETHER = 4  # frames; weights are then read once for all of them, memory stays small
 
@@ -25,28 +27,32 @@ class Protocol:
     """How a network's outputs become a video's masks.
 
     size: (H, W) at which the network runs.
-    given_frames: how many frames from the start read the given mask as previous mask. The released RVOS
+    given_frames: how many frames from the start read the given mask as previous mask, of RVOS. The released
         code takes 2, its training 1.
     merge: `painter`, as that code: each slot's mask where it exceeds 0.5 at network size, a later slot over
-        an earlier one; or `argmax`: the most probable slot at the video's size, background at 0.5.
+        an earlier one; or `argmax`: the most probable slot at the video's size.
     proposals: slots of a zero-shot model.
+    background: its probability in `argmax`, 0..1.
     """
 
     size: tuple[int, int]
     given_frames: int = 2
     merge: str = "painter"
     proposals: int = 10
+    background: float = 0.5
 
     def __post_init__(self) -> None:
         if self.merge not in ("painter", "argmax"):
             raise InputError(f"predict.merge={self.merge}: unknown; choose painter or argmax.")
         if self.given_frames < 1:
             raise InputError(f"predict.given_frames={self.given_frames}: must be 1 or more.")
+        if not 0 < self.background < 1:
+            raise InputError(f"predict.background={self.background}: must lie between 0 and 1.")
 
 
 @torch.inference_mode()
 def propagate(
-    model: RVOS,
+    model: RVOS | S2S,
     frames: Iterable[np.ndarray],
     given: Mapping[int, np.ndarray],
     protocol: Protocol,
@@ -54,23 +60,27 @@ def propagate(
 ) -> Iterator[np.ndarray]:
     """Segments a video; yields one mask (h, w) uint8 of object ids for each frame.
 
-    One-shot, frame 0 is the given mask itself. Arguments and errors as `probabilities`.
+    One-shot, frame 0 is the given mask itself; S2S also keeps those of later frames, where RVOS segments the
+    objects that start there anew. Arguments and errors as `probabilities`.
     """
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         return
-    size = first.shape[:2]
+    size, labels = first.shape[:2], _first_masks(given)
     for t, masks in enumerate(probabilities(model, chain([first], frames), given, protocol, device)):
         if t == 0 and model.mask_input:
-            yield _first_masks(given).get(0, np.zeros(size, np.uint8))
-        else:
-            yield merge(masks, size, protocol.merge)
+            yield labels.get(0, np.zeros(size, np.uint8))
+            continue
+        merged = merge(masks, size, protocol.merge, protocol.background)
+        if isinstance(model, S2S) and t in labels:
+            merged = np.where(labels[t] > 0, labels[t], merged)
+        yield merged
 
 
 @torch.inference_mode()
 def probabilities(
-    model: RVOS,
+    model: RVOS | S2S,
     frames: Iterable[np.ndarray],
     given: Mapping[int, np.ndarray],
     protocol: Protocol,
@@ -78,8 +88,7 @@ def probabilities(
 ) -> Iterator[Tensor]:
     """The soft masks of a video; yields (O, H, W) float32 in 0..1 for each frame.
 
-    An object that starts later is first in `given` at its frame: there its mask overwrites the slot's
-    previous mask, and the hidden state stays as it is.
+    An object that starts later is first in `given` at its frame.
 
     Args:
         model: in eval mode, best as `for_inference` gives it; one that reads no masks ignores `given` and
@@ -98,24 +107,69 @@ def probabilities(
     if one_shot and not labels:
         raise InputError("No mask is given; a one-shot model needs the first mask of each object.")
     slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
-    empty = torch.zeros(1, slots, *protocol.size, device=device)
-    first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
     frames = _checked(frames, labels if one_shot else {})
     if slots == 0:
-        yield from (empty[0] for _ in frames)
-        return
-    for t, features in enumerate(_encoded(model, frames, protocol.size, device)):
-        if one_shot and t in labels:
+        yield from (torch.zeros(0, *protocol.size, device=device) for _ in frames)
+    elif isinstance(model, S2S):
+        yield from _through_states(model, frames, labels, slots, protocol.size, device)
+    else:
+        yield from _through_masks(model, frames, labels if one_shot else {}, slots, protocol, device)
+
+
+def _through_masks(
+    model: RVOS,
+    frames: Iterator[np.ndarray],
+    labels: Mapping[int, np.ndarray],
+    slots: int,
+    protocol: Protocol,
+    device: torch.device | str,
+) -> Iterator[Tensor]:
+    """RVOS: an object is given as its slot's previous mask, and its hidden state stays as it is."""
+    empty = torch.zeros(1, slots, *protocol.size, device=device)
+    first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
+    for t, (_, features) in enumerate(_encoded(model, frames, protocol.size, device)):
+        if t in labels:
             new, starts = _slot_masks(labels[t], slots, protocol.size, device)
             first, previous = torch.where(starts, new, first), torch.where(starts, new, previous)
             started = started | starts
         if t < protocol.given_frames:
             previous = first
-        step = model.step(features, slots, protocol.size, previous if one_shot else None, state)
+        step = model.step(features, slots, protocol.size, previous if model.mask_input else None, state)
         state, previous = step.state, torch.sigmoid(step.logits.float())
-        if one_shot:
+        if model.mask_input:
             previous = previous * started
         yield previous[0]
+
+
+def _through_states(
+    model: S2S,
+    frames: Iterator[np.ndarray],
+    labels: Mapping[int, np.ndarray],
+    slots: int,
+    size: tuple[int, int],
+    device: torch.device | str,
+) -> Iterator[Tensor]:
+    """S2S: an object is given as its state after the frame, and not segmented before."""
+    started: list[int] = []
+    state: State | None = None
+    previous = torch.zeros(1, slots, *size, device=device)
+    for t, (frame, read) in enumerate(_read(model, frames, set(labels), size, device)):
+        masks = torch.zeros_like(previous)
+        if state is not None:
+            state = model.advance(read, state, previous[:, started])
+            masks[:, started] = torch.sigmoid(model.decode(state[1], size).float())
+        if t in labels:
+            given, starts = _slot_masks(labels[t], slots, size, device)
+            new = starts.flatten().nonzero().flatten().tolist()
+            masks = torch.where(starts, given, masks)
+            assert frame is not None
+            begun = model.start(frame, given[:, new])
+            state = (
+                begun if state is None else (torch.cat([state[0], begun[0]]), torch.cat([state[1], begun[1]]))
+            )
+            started += new
+        previous = masks
+        yield masks[0]
 
 
 def _checked(frames: Iterable[np.ndarray], labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
@@ -131,11 +185,33 @@ def _checked(frames: Iterable[np.ndarray], labels: Mapping[int, np.ndarray]) -> 
 
 
 def _encoded(
-    model: RVOS, frames: Iterator[np.ndarray], size: tuple[int, int], device: torch.device | str
-) -> Iterator[Features]:
-    """The features of each frame, encoded a few frames at a time."""
+    model: RVOS | S2S, frames: Iterator[np.ndarray], size: tuple[int, int], device: torch.device | str
+) -> Iterator[tuple[Tensor, Any]]:
+    """Each frame as the network's input (1, 3, H, W) with its features, encoded a few frames at a time."""
     while chunk := list(islice(frames, ENCODED_TOGETHER)):
-        yield from model.encode(to_network(chunk, size)[None].to(device))
+        clip = to_network(chunk, size)[None].to(device)
+        yield from zip(clip.unbind(1), model.encode(clip), strict=True)
+
+
+def _read(
+    model: S2S,
+    frames: Iterator[np.ndarray],
+    wanted: set[int],
+    size: tuple[int, int],
+    device: torch.device | str,
+) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Each frame, only the `wanted` ones kept, with what the ConvLSTM reads of it.
+
+    A video representation takes the features of its window at once, or of the whole video.
+    """
+    together = (model.window or None) if model.video is not None else ENCODED_TOGETHER
+    kept = (
+        (frame if t in wanted else None, features)
+        for t, (frame, features) in enumerate(_encoded(model, frames, size, device))
+    )
+    while chunk := list(islice(kept, together)):
+        inputs, features = zip(*chunk, strict=True)
+        yield from zip(inputs, model.read(list(features)), strict=True)
 
 
 def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -149,13 +225,13 @@ def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     return first
 
 
-def merge(masks: Tensor, size: tuple[int, ...], rule: str) -> np.ndarray:
+def merge(masks: Tensor, size: tuple[int, ...], rule: str, background: float = 0.5) -> np.ndarray:
     """Merges slot probabilities (O, H, W) into ids `size` = (h, w) uint8 by a rule of `Protocol.merge`."""
     if not len(masks):
         return np.zeros(size, np.uint8)
     if rule == "argmax":
         masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
-        scores = torch.cat([torch.full_like(masks[:1], 0.5), masks])
+        scores = torch.cat([torch.full_like(masks[:1], background), masks])
         return scores.argmax(0).to(torch.uint8).cpu().numpy()
     ids = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1)
     painted = ((masks > 0.5) * ids).amax(0).to(torch.uint8).cpu().numpy()

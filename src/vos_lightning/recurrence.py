@@ -1,4 +1,4 @@
-"""Convolutional cells with two recurrences: object to object inside a frame, and frame to frame.
+"""Convolutional cells: RVOS's with two recurrences, over objects and over frames, and S2S's over frames.
 
 Shapes: B batch, O object slots, C hidden channels, h w feature cells. Slots come before the batch, so that
 one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the
@@ -185,3 +185,38 @@ class ConvGRU(nn.Module):
 
 
 CELLS = {"lstm": ConvLSTM, "gru": ConvGRU}
+
+
+class SequenceConvLSTM(nn.Module):
+    """A ConvLSTM over frames (Shi et al. 2015) that keeps cell and hidden state, as in S2S.
+
+    Gates in the order input, forget, output, cell, on the concatenation [input | hidden].
+
+    Args:
+        inputs, hidden: channels of the input and of both states.
+        activation: of the candidate and of the cell's output: `relu` (Xu et al. 2018) or `tanh`.
+        peepholes: whether the gates also read the cell state, one weight a channel.
+    """
+
+    def __init__(self, inputs: int, hidden: int, activation: str = "relu", peepholes: bool = False) -> None:
+        super().__init__()
+        if activation not in ("relu", "tanh"):
+            raise InputError(f"model.activation={activation}: unknown; choose relu or tanh.")
+        self.hidden, self.activation = hidden, getattr(torch, activation)
+        self.gates = SplitConv2d({"input": inputs, "hidden": hidden}, 4 * hidden)
+        self.peepholes = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
+
+    def read(self, x: Tensor) -> Tensor:
+        """The inputs' share of the gates, (N, 4 C, h, w), for frames (N, C_in, h, w) of any times at once."""
+        return F.conv2d(x, self.gates.kernel("input"), self.gates.bias, padding=1)
+
+    def forward(self, read: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The next cell and hidden state (N, C, h, w) from a frame's `read` and those before."""
+        gates = read + F.conv2d(hidden, self.gates.kernel("hidden"), padding=1)
+        i, f, o, g = gates.chunk(4, dim=1)
+        if self.peepholes is not None:
+            i, f = i + self.peepholes[0] * cell, f + self.peepholes[1] * cell
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * self.activation(g)
+        if self.peepholes is not None:
+            o = o + self.peepholes[2] * cell
+        return cell, torch.sigmoid(o) * self.activation(cell)

@@ -32,6 +32,7 @@ PLACES = (
     "data.youtube_objects_root",
     "data.cache",
     "train.init_from",
+    "train.first",
 )
 
 
@@ -108,6 +109,12 @@ class Run:
     def checkpoint(self) -> Path:
         """Where an interrupted run goes on."""
         return self.folder / "last.ckpt"
+
+    @property
+    def scored_checkpoint(self) -> Path:
+        """The checkpoint that is scored: the last, or the best if train.evaluate says so and there is one."""
+        best = self.folder / "best.ckpt"
+        return best if self.settings["train"]["evaluate"] == "best" and best.is_file() else self.checkpoint
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found; None if it is not finished."""

@@ -4,8 +4,11 @@ import logging
 import time
 import traceback
 import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from omegaconf import DictConfig
@@ -14,28 +17,54 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from vos_lightning.callbacks import History, Progress, say
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
-from vos_lightning.configuration import build_data, build_model, build_protocol
+from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import predict_and_score, write_submission
-from vos_lightning.inference import for_inference
+from vos_lightning.evaluation import segment_and_score, write_submission
 from vos_lightning.memory import keep_freed_memory, peak_memory
-from vos_lightning.propagation import Protocol
+from vos_lightning.models.s2s import S2S
 from vos_lightning.runs import Run, code_version, content_hash, write_json
-from vos_lightning.tasks import Optimisation, Segmentation, Stage
+from vos_lightning.sweep import compose_train
+from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
+from vos_lightning.tasks.rvos import MaskStage, Segmentation
+from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage
 
 if TYPE_CHECKING:
     from vos_lightning.wandb_log import RunLogger
 
+AnyStage = TypeVar("AnyStage", bound=Stage)
 
-def run_of(cfg: DictConfig, data: VideoData) -> Run:
+
+def first_of(cfg: DictConfig) -> DictConfig | None:
+    """The run whose weights this one starts from, if there is one.
+
+    Online learning happens while a trained network segments, so a run with it is the one without it,
+    segmented again. Else it is the run that train.first composes, with this one's scale, model and seed.
+    """
+    if cfg.predict.online.steps:
+        first = cfg.copy()
+        first.predict.online.steps = 0
+    elif cfg.train.first:
+        first = compose_train([f"scale={cfg.run.scale}", *cfg.train.first])
+        first.model, first.seed, first.run = cfg.model, cfg.seed, cfg.run
+    else:
+        return None
+    first.run.dir = None
+    return first
+
+
+def run_of(cfg: DictConfig, data: VideoData | None = None) -> Run:
     """The run of a configuration on the data as it is: its identity holds a fingerprint of the files used."""
+    data = data or build_data(cfg)
     splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split))
     versions = {split: fingerprint(data.sequences(split)) for split in splits}
     if cfg.train.init_from:
         versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
+    first = first_of(cfg)
+    if first is not None:
+        versions["first"] = content_hash(run_of(first).settings)
     return Run.of(cfg, versions)
 
 
@@ -59,6 +88,9 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     run.check_settings()
     result = run.result()
     if result is None:
+        first = first_of(cfg)
+        if first is not None:
+            train(first, f"{name or run.folder.name}, first run", position)
         work = _prepare(cfg, data)
         with run.claimed():
             result = run.result() or _work(cfg, run, work, name or run.folder.name, position)
@@ -79,11 +111,10 @@ def summary(result: dict[str, Any]) -> str:
 class Work(NamedTuple):
     """What a run needs, known to be usable."""
 
-    task: Segmentation
+    task: ClipTask
     data: VideoData
     scored: list[Sequence]
     submitted: list[Sequence]  # to a server
-    protocol: Protocol
 
 
 def _prepare(cfg: DictConfig, data: VideoData) -> Work:
@@ -101,7 +132,8 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
         except InputError as error:
             say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split)
-    work = Work(build_task(cfg), data, scored, submitted, build_protocol(cfg))
+    work = Work(build_task(cfg), data, scored, submitted)
+    build_segmenter(cfg, work.task.model, "cpu")
     check_readable([*work.scored, *submitted], cfg.model.slots)
     data.setup()
     return work
@@ -124,21 +156,25 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
     task, version = work.task, code_version()
     history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
-    trainer = _trainer(cfg, run, [history, Progress(name, position)], logger)
+    trainer = _trainer(cfg, run, task, [history, Progress(name, position)], logger)
     try:
-        resume = run.checkpoint if run.checkpoint.is_file() else None
-        trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
-        best = run.folder / "best.ckpt"
-        checkpoint = best if cfg.train.evaluate == "best" and best.is_file() else run.checkpoint
-        load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
+        checkpoint = _weights_of_first(cfg)
+        if checkpoint is None or not cfg.predict.online.steps:
+            resume = run.checkpoint if run.checkpoint.is_file() else None
+            trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
+            checkpoint = run.scored_checkpoint
+            load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
         device = trainer.strategy.root_device
-        model = for_inference(task.model.to(device), cfg.predict.precision)
-        scores = predict_and_score(model, work.scored, work.protocol, run.folder / "masks", device)
+        segmenter = build_segmenter(cfg, task.model, device)
+        rules = work.data.rules(bool(task.model.mask_input))
+        scores = segment_and_score(segmenter, work.scored, rules, run.folder / "masks")
+        score_seconds = time.monotonic() - started
+        timings = [asdict(timing) for timing in segmenter.timings]
         submission = None
         if work.submitted:
             archive = run.folder / f"{cfg.data.submit_split}.zip"
-            submission = str(write_submission(model, work.submitted, work.protocol, archive, device))
+            submission = str(write_submission(segmenter, work.submitted, archive))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,
@@ -151,7 +187,8 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in task.model.parameters()),
             "train_seconds": history.seconds,
-            "score_seconds": time.monotonic() - started,
+            "score_seconds": score_seconds,
+            "timings": timings,
             "peak_memory_mib": round(peak_memory(device) / 2**20),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": cfg.run.threads,
@@ -165,36 +202,51 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             logger.close()
 
 
-def build_task(cfg: DictConfig) -> Segmentation:
-    """The LightningModule of a configuration, with the weights of train.init_from if it is set."""
-    settings = cfg.model.copy()
-    if cfg.train.init_from:
+def _weights_of_first(cfg: DictConfig) -> Path | None:
+    """The checkpoint that a run starts from: the first run's, as scored there, or that of train.init_from."""
+    first = first_of(cfg)
+    if first is not None:
+        return run_of(first).scored_checkpoint
+    return Path(cfg.train.init_from) if cfg.train.init_from else None
+
+
+def build_task(cfg: DictConfig) -> ClipTask:
+    """The LightningModule of a configuration, with the weights that it starts from."""
+    settings, start = cfg.model.copy(), _weights_of_first(cfg)
+    if start:
         settings.weights = "none"  # the checkpoint's replace them
     model = build_model(settings)
-    if cfg.train.init_from:
-        load_strictly(model, read_model_weights(Path(cfg.train.init_from)), cfg.train.init_from)
+    if start:
+        load_strictly(model, read_model_weights(start), start)
+    model = model.to(memory_format=torch.channels_last)
+    optimisation = Optimisation(**cfg.optim)
+    train = cfg.train
+    if isinstance(model, S2S):
+        return ObjectSegmentation(model, optimisation, _stages(ObjectStage, train.stages))
+    stages = _stages(MaskStage, train.stages)
     return Segmentation(
-        model.to(memory_format=torch.channels_last),
-        Optimisation(**cfg.optim),
-        [_stage(stage) for stage in cfg.train.stages],
-        cfg.train.auxiliary_weight,
-        cfg.train.unroll,
-        cfg.train.match_valid_only,
-        cfg.train.compile,
+        model,
+        optimisation,
+        stages,
+        train.auxiliary_weight,
+        train.unroll,
+        train.match_valid_only,
+        train.compile,
     )
 
 
-def _stage(fields: DictConfig | str) -> Stage:
+def _stages(kind: type[AnyStage], stages: Iterable[Any]) -> list[AnyStage]:
     try:
-        return Stage(**fields)  # type: ignore[arg-type]
+        return [kind(**fields) for fields in stages]
     except TypeError:
-        raise InputError(
-            f"train.stages: {fields} is no stage; give {{epochs: N, previous_mask: ...}}."
-        ) from None
+        known = ", ".join(field.name for field in fields_of(kind))
+        raise InputError(f"train.stages: {stages} does not fit this model; a stage has {known}.") from None
 
 
-def _trainer(cfg: DictConfig, run: Run, callbacks: list, logger: "RunLogger | None") -> Trainer:
-    one_shot = cfg.model.mask_input
+def _trainer(
+    cfg: DictConfig, run: Run, task: ClipTask, callbacks: list, logger: "RunLogger | None"
+) -> Trainer:
+    one_shot = task.model.mask_input
     best = ModelCheckpoint(
         run.folder,
         filename="best",

@@ -26,7 +26,7 @@ class RunLogger(WandbLogger):
     """A run's curves and result. The folder's name is the id, so that an interrupted run goes on in its own.
 
     Args:
-        run: tagged with its data set, model, cell and the non-local block's place.
+        run: tagged with its data set, model and what it is made of.
         project: of Weights & Biases.
         wanted_mode: see `mode`.
         group: the sweep.
@@ -34,14 +34,16 @@ class RunLogger(WandbLogger):
 
     def __init__(self, run: Run, project: str, wanted_mode: Mode | None, group: str | None) -> None:
         model = run.settings["model"]
-        place = f"nlb-{model['nonlocal_position']}"
+        parts = [model[key] for key in ("cell", "encoder") if key in model]
+        if "nonlocal_position" in model:
+            parts.append(f"nlb-{model['nonlocal_position']}")
         super().__init__(
             project=project,
             save_dir=run.folder,
             id=run.folder.name,
             name=run.folder.name,
             group=group,
-            tags=[run.settings["data"]["name"], model["name"], model["cell"], place],
+            tags=[run.settings["data"]["name"], model["name"], *parts],
             config=run.settings,
             mode=mode(wanted_mode),
             resume="allow",

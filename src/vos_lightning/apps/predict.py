@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from vos_lightning.apps.cli import report_errors
+from vos_lightning.data.sequence import Sequence, sequence_of
 from vos_lightning.errors import InputError
 
 
@@ -40,9 +41,8 @@ def main(argv: list[str] | None = None) -> None:
 def _predict(args: argparse.Namespace) -> None:
     import torch
 
-    from vos_lightning.configuration import build_protocol
-    from vos_lightning.evaluation import load_run, predict, zip_masks
-    from vos_lightning.inference import for_inference
+    from vos_lightning.configuration import build_segmenter
+    from vos_lightning.evaluation import load_run, zip_masks
     from vos_lightning.memory import keep_freed_memory, peak_memory
 
     if args.out.exists() and any(args.out.iterdir()):
@@ -54,22 +54,23 @@ def _predict(args: argparse.Namespace) -> None:
         if model.mask_input and not any(sequence.masks):
             raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
     keep_freed_memory()
-    model = for_inference(model.to(device), cfg.predict.precision)
-    started, frames = time.monotonic(), 0
+    segmenter = build_segmenter(cfg, model, device)
+    started = time.monotonic()
     for sequence in sequences:
-        folder, late = args.out / sequence.name, args.frames is not None
-        frames += sum(1 for _ in predict(model, sequence, build_protocol(cfg), device, folder, late))
-        print(f"{sequence.name}: {len(sequence)} frames", flush=True)
-    seconds = time.monotonic() - started
+        for _ in segmenter.write(sequence, args.out):
+            pass
+        tuning = segmenter.timings[-1].online_seconds
+        more = f", after {tuning:.1f} s of online learning" if tuning else ""
+        print(f"{sequence.name}: {len(sequence)} frames{more}", flush=True)
+    seconds, frames = time.monotonic() - started, sum(len(sequence) for sequence in sequences)
     memory = peak_memory(device) / 2**20
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
         print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'))}")
 
 
-def _sequences(args: argparse.Namespace) -> list:
+def _sequences(args: argparse.Namespace) -> list[Sequence]:
     from vos_lightning.data.davis import load_davis
-    from vos_lightning.data.sequence import Sequence
 
     if (args.root is None) == (args.frames is None):
         raise InputError("input: give either --root, a DAVIS tree, or --frames, one video.")
@@ -79,7 +80,7 @@ def _sequences(args: argparse.Namespace) -> list:
     if not frames:
         raise InputError(f"{args.frames}: no .jpg or .png frames there.")
     found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
-    return [Sequence(args.frames.name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
+    return [sequence_of(args.frames.name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
 
 
 if __name__ == "__main__":

@@ -1,25 +1,39 @@
-"""vos-score: J&F of a folder of predicted masks against a folder of true masks, both SEQ/FRAME.png."""
+"""vos-score: J&F of a folder of predicted masks against a folder of true masks, both SEQ/FRAME.png.
+
+The DAVIS-2017 protocols, or with --meta that of YouTube-VOS.
+"""
 
 import argparse
 import csv
 import io
 import json
-import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
-from vos_lightning.scoring.davis import PROTOCOLS, Scores, SequenceScore, score_sequence, summarise
+from vos_lightning.plots import position_curves
+from vos_lightning.scoring import davis, youtube_vos
+from vos_lightning.scoring.folders import score_davis, score_youtube_vos
+from vos_lightning.scoring.measures import figures
 
 COLUMNS = ("JF", "J", "JR", "JD", "F", "FR", "FD")
+
+Meta = dict[str, dict[int, MetaObject]]
+Row = tuple[tuple[str, ...], dict[str, float]]  # what it is, by Report.keys, and its figures by COLUMNS
+
+
+class Report(NamedTuple):
+    """Scores as they are printed and written. heading: above the table; scores: for JSON."""
+
+    heading: str
+    keys: tuple[str, ...]
+    objects: list[Row]
+    means: list[Row]
+    scores: dict
 
 
 def read_names(path: Path) -> list[str]:
@@ -37,92 +51,81 @@ def read_names(path: Path) -> list[str]:
     return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
 
 
-def find_pairs(
-    truth: Path, predictions: Path, protocol: str, names: list[str] | None = None
-) -> list[tuple[Sequence, Sequence]]:
-    """Lists the true and the predicted masks of each sequence, frame by frame; no image is opened.
-
-    Args:
-        truth: folder of SEQ/FRAME.png.
-        predictions: the same for predictions; frames that the truth does not have are ignored.
-        protocol: one of PROTOCOLS; frames that it does not score need no prediction.
-        names: the sequences, by default all in `truth`.
-
-    Raises:
-        InputError: a folder, a sequence or a frame to be scored is missing.
-    """
-    for root in (truth, predictions):
-        if not root.is_dir():
-            raise InputError(f"{root}: no such folder; give a folder of SEQ/FRAME.png.")
-    if names is None:
-        names = sorted(p.name for p in truth.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not names:
-        raise InputError(f"{truth}: no sequence folder; give a folder of SEQ/FRAME.png.")
-    return [_find_pair(truth / name, predictions / name, protocol) for name in names]
+def _read_meta(path: Path) -> Meta:
+    try:
+        return read_meta(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a meta.json.") from None
 
 
-def _find_pair(truth: Path, predictions: Path, protocol: str) -> tuple[Sequence, Sequence]:
-    masks = tuple(sorted(truth.glob("*.png")))
-    if not masks:
-        raise InputError(f"{truth}: no PNG masks of this sequence; give a folder of SEQ/FRAME.png.")
-    if not predictions.is_dir():
-        raise InputError(f"{predictions}: no such folder; predict sequence {truth.name} or use --split-list.")
-    files = tuple(predictions / mask.name for mask in masks)
-    found = tuple(path if path.is_file() else None for path in files)
-    scored = slice(1, -1) if protocol == "semi-supervised" else slice(None)
-    if None in found[scored]:
-        missing = files[scored][found[scored].index(None)]
-        raise InputError(f"{missing}: no such file; the {protocol} protocol scores this frame.")
-    return Sequence(truth.name, masks, masks), Sequence(truth.name, files, found)
-
-
-def _masks(sequence: Sequence) -> Iterator[np.ndarray | None]:
-    return (None if path is None else sequence.mask(t) for t, path in enumerate(sequence.masks))
-
-
-def _score_pair(pair: tuple[Sequence, Sequence], protocol: str) -> SequenceScore:
-    truth, predicted = pair
-    true_masks = map(truth.mask, range(len(truth)))
-    return score_sequence(true_masks, _masks(predicted), protocol, truth.name, predicted.frames)
-
-
-def score_folders(
-    truth: Path, predictions: Path, protocol: str, names: list[str] | None = None, jobs: int = 1
-) -> Scores:
-    """Scores a folder of predictions with `jobs` processes, a sequence each; arguments as in `find_pairs`.
-
-    Raises InputError as `find_pairs` and `score_sequence` do, and for an unreadable image.
-    """
-    pairs = find_pairs(truth, predictions, protocol, names)
-    score = partial(_score_pair, protocol=protocol)
-    if jobs == 1:
-        return summarise(map(score, pairs))
-    # Nothing here has threads, and forked processes start at once.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(jobs, context) as pool:
-        return summarise(pool.map(score, pairs))
-
-
-def table(scores: Scores) -> str:
-    """The scores as text: the protocol, a line an object, and the mean over objects."""
-    rows = [(o.sequence, str(o.id), o.to_dict()) for o in scores.objects]
-    rows.append((f"mean over {len(rows)}", "", scores.to_dict()))
-    width = max(len(name) for name, _, _ in rows)
-    lines = [f"DAVIS-2017 {scores.protocol}: {PROTOCOLS[scores.protocol]}"]
-    lines.append(f"{'sequence':<{width}}  id" + "".join(f"{column:>8}" for column in COLUMNS))
-    for name, number, values in rows:
-        lines.append(
-            f"{name:<{width}}  {number:>2}" + "".join(f"{values[column]:8.4f}" for column in COLUMNS)
+def _seen(args: argparse.Namespace, meta: Meta) -> set[str]:
+    """The categories that --seen or --seen-category name, all of `meta` without them."""
+    categories = {o.category for objects in meta.values() for o in objects.values()}
+    if args.seen:
+        return {o.category for objects in _read_meta(args.seen).values() for o in objects.values()}
+    unknown = set(args.seen_category or ()) - categories
+    if unknown:
+        raise InputError(
+            f"--seen-category {min(unknown)}: no object of {args.meta} is one; "
+            f"its categories are {', '.join(sorted(categories))}."
         )
+    return set(args.seen_category or categories)
+
+
+def _score_youtube_vos(args: argparse.Namespace, names: list[str] | None) -> Report:
+    meta = _read_meta(args.meta)
+    for name in names or ():
+        if name not in meta:
+            raise InputError(f"{args.split_list}: {args.meta} has no video {name}; remove it from the list.")
+    seen = _seen(args, meta)
+    chosen = {name: meta[name] for name in names or meta}
+    protocol = args.frames or "without-first"
+    scores = score_youtube_vos(args.truth, args.predictions, chosen, seen, protocol, args.jobs)
+    result = scores.to_dict()
+    objects: list[Row] = [
+        ((o.video, str(o.id), o.category, group), figures(o.j, o.f))
+        for group, members in scores.groups.items()
+        for o in members
+    ]
+    means: list[Row] = [
+        ((f"mean over {len(scores.groups[group])}", "", "", group), row)
+        for group, row in scores.means.items()
+    ]
+    means.append((("G", "", "", ""), scores.overall))
+    return Report(result["protocol"], ("video", "id", "category", "group"), objects, means, result)
+
+
+def _score_davis(args: argparse.Namespace, names: list[str] | None) -> Report:
+    protocol = args.protocol or "semi-supervised"
+    scores = score_davis(args.truth, args.predictions, protocol, names, args.jobs)
+    result = scores.to_dict()
+    objects: list[Row] = [((o.sequence, str(o.id)), o.to_dict()) for o in scores.objects]
+    means: list[Row] = [((f"mean over {len(objects)}", ""), result)]
+    heading = f"{result['protocol']}: {davis.PROTOCOLS[protocol]}"
+    return Report(heading, ("sequence", "id"), objects, means, result)
+
+
+def table(report: Report) -> str:
+    """The scores as text: the protocol, a line an object, and the means."""
+    rows = report.objects + report.means
+    widths = [max(len(key), *(len(row[0][i]) for row in rows)) for i, key in enumerate(report.keys)]
+
+    def line(keys: tuple[str, ...], cells: list[str]) -> str:
+        left = "  ".join(f"{key:<{width}}" for key, width in zip(keys, widths, strict=True))
+        return (left + "".join(f"{cell:>8}" for cell in cells)).rstrip()
+
+    lines = [report.heading, line(report.keys, list(COLUMNS))]
+    for keys, row in rows:
+        lines.append(line(keys, [f"{row[column]:.4f}" if column in row else "" for column in COLUMNS]))
     return "\n".join(lines)
 
 
-def _csv(scores: Scores) -> str:
+def _csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("protocol", "sequence", "id", *COLUMNS))
-    for o in scores.objects:
-        writer.writerow((f"DAVIS-2017 {scores.protocol}", o.sequence, o.id, *map(o.to_dict().get, COLUMNS)))
+    writer.writerow(("protocol", *report.keys, *COLUMNS))
+    for keys, row in report.objects:
+        writer.writerow((report.scores["protocol"], *keys, *map(row.get, COLUMNS)))
     return text.getvalue()
 
 
@@ -146,34 +149,57 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vos-score", description=__doc__.partition(": ")[2])
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="true masks, e.g. DAVIS/Annotations/480p")
-    parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS", help="masks of the same sizes and names"
+    add = parser.add_argument
+    add("truth", type=Path, metavar="TRUTH", help="true masks, e.g. DAVIS/Annotations/480p")
+    add("predictions", type=Path, metavar="PREDICTIONS", help="masks of the same sizes and names")
+    add("--split-list", type=Path, metavar="FILE", help="sequences; default: all in TRUTH, or in META.json")
+    add("--json", type=Path, metavar="FILE", help="write the scores there")
+    add("--csv", type=Path, metavar="FILE", help="write the scores of the objects there")
+    add("--jobs", type=_count, default=1, metavar="N", help="processes; default: %(default)s")
+    add = parser.add_argument_group("DAVIS-2017").add_argument
+    add("--protocol", choices=davis.PROTOCOLS, help="default: semi-supervised")
+    group = parser.add_argument_group("YouTube-VOS")
+    add = group.add_argument
+    add("--meta", type=Path, metavar="META.json", help="of the split that is scored")
+    add(
+        "--frames",
+        choices=youtube_vos.PROTOCOLS,
+        help="of each object; default: without-first, since the first mask is given",
     )
-    parser.add_argument(
-        "--protocol", choices=PROTOCOLS, default="semi-supervised", help="default: %(default)s"
-    )
-    parser.add_argument("--split-list", type=Path, metavar="FILE", help="sequences; default: all in TRUTH")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of the objects there")
-    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes; default: %(default)s")
+    add("--plot", type=Path, metavar="FILE.png", help="draw J over the position in the video there")
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--seen", type=Path, metavar="TRAIN_META.json", help="its categories are the seen ones; default: all")
+    add("--seen-category", action="append", metavar="NAME", help="a seen category; may be repeated")
     return parser
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raises InputError if an option of one data set is given for the other."""
+    only_youtube = ("frames", "plot", "seen", "seen_category")
+    misplaced = ["protocol"] if args.meta else only_youtube
+    for name in misplaced:
+        if getattr(args, name):
+            needs = "is for DAVIS; use --frames with" if args.meta else "is for YouTube-VOS; add"
+            raise InputError(f"--{name.replace('_', '-')}: {needs} --meta.")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs vos-score; returns the exit code, 2 for bad input."""
     args = _parser().parse_args(argv)
     try:
+        _check_options(args)
         names = read_names(args.split_list) if args.split_list else None
-        scores = score_folders(args.truth, args.predictions, args.protocol, names, args.jobs)
+        report = (_score_youtube_vos if args.meta else _score_davis)(args, names)
         if args.json:
-            _write(args.json, json.dumps(scores.to_dict(), indent=2) + "\n")
+            _write(args.json, json.dumps(report.scores, indent=2) + "\n")
         if args.csv:
-            _write(args.csv, _csv(scores))
+            _write(args.csv, _csv(report))
+        if args.plot:
+            position_curves(args.plot, {args.predictions.name: report.scores["position"]})
     except InputError as error:
         print(f"vos-score: {error}", file=sys.stderr)
         return 2
-    print(table(scores))
+    print(table(report))
     return 0
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
+from vos_lightning.scoring.rules import DavisRules, Rules
 
 
 class VideoData(LightningDataModule):
@@ -21,7 +23,7 @@ class VideoData(LightningDataModule):
 
     Args:
         size: (H, W) of the network's input, pixels.
-        clip_length: T, frames of a clip.
+        clip_length: the shortest and the longest T of a clip; windows take the longest.
         batch_size: B, clips of a training step.
         slots: O, the highest object id that is accepted.
         augment: whether training clips are flipped and warped.
@@ -30,12 +32,16 @@ class VideoData(LightningDataModule):
         seed: decides order and augmentation, with the epoch.
         workers: loader processes; 0 loads in the training process.
         frame_cache: of resized frames, None for none.
+        one_object: whether training clips hold one object each, at random places, see `ObjectClips`, rather
+            than all objects in fixed windows, see `ClipDataset`.
+        samples: clips of one object an epoch; 0: as many as there are objects.
+        every_frame: whether training clips of one object may run over frames without annotation.
     """
 
     def __init__(
         self,
         size: tuple[int, int],
-        clip_length: int,
+        clip_length: tuple[int, int],
         batch_size: int,
         slots: int,
         augment: bool,
@@ -45,16 +51,26 @@ class VideoData(LightningDataModule):
         seed: int,
         workers: int,
         frame_cache: FrameCache | None = None,
+        one_object: bool = False,
+        samples: int = 0,
+        every_frame: bool = False,
     ) -> None:
         super().__init__()
+        self.one_object, self.samples, self.every_frame = one_object, samples, every_frame
         self.size, self.clip_length, self.batch_size, self.slots = size, clip_length, batch_size, slots
         self.augment, self.train_split, self.val_split = augment, train_split, val_split
         self.val_clips, self.seed, self.workers = val_clips, seed, workers
         self.frame_cache = frame_cache
 
     @abstractmethod
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of a split; `first_mask_only` accepts those without masks after frame 0."""
+
+    def rules(self, one_shot: bool) -> Rules:
+        """How its sequences are scored: DAVIS's semi-supervised or, without given masks, unsupervised way."""
+        return DavisRules("semi-supervised" if one_shot else "unsupervised")
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -66,23 +82,32 @@ class VideoData(LightningDataModule):
         self.train_clips = self._clips(self.train_split, augmentation)
         self.val_windows = self._clips(self.val_split, None)
 
-    def _clips(self, split: str, augmentation: Augmentation | None) -> ClipDataset:
-        sequences = self.sequences(split)
+    def _clips(self, split: str, augmentation: Augmentation | None) -> ObjectClips | ClipDataset:
+        sequences = self.sequences(split, all_frames=self.every_frame and augmentation is not None)
+        if self.one_object:
+            return ObjectClips(sequences, self.size, augmentation, self.seed, self.frame_cache)
         return ClipDataset(
-            sequences, self.size, self.clip_length, self.slots, augmentation, self.seed, self.frame_cache
+            sequences, self.size, self.clip_length[1], self.slots, augmentation, self.seed, self.frame_cache
         )
 
     def train_dataloader(self) -> DataLoader:
         """Batches of `Clip`, in an order that seed and epoch decide; a last incomplete batch is left out."""
-        sampler = EpochSampler(len(self.train_clips), self.seed)
-        whole = len(self.train_clips) >= self.batch_size
-        return self._loader(self.train_clips, sampler, drop_last=whole)
+        clips = self.train_clips
+        if isinstance(clips, ObjectClips):
+            samples = self.samples or len(clips)
+            sampler: Sampler = DrawSampler(samples, self.batch_size, self.clip_length, self.seed)
+        else:
+            samples, sampler = len(clips), EpochSampler(len(clips), self.seed)
+        return self._loader(clips, sampler, drop_last=samples >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of `Clip` as they are."""
-        return self._loader(self.val_windows, FixedSampler(len(self.val_windows), self.val_clips))
+        clips, sampler = self.val_windows, FixedSampler(len(self.val_windows), self.val_clips)
+        if isinstance(clips, ObjectClips):
+            return self._loader(clips, [Draw(0, i, self.clip_length[0]) for _, i in sampler])
+        return self._loader(clips, sampler)
 
-    def _loader(self, clips: ClipDataset, sampler, drop_last: bool = False) -> DataLoader:
+    def _loader(self, clips: ObjectClips | ClipDataset, sampler, drop_last: bool = False) -> DataLoader:
         return DataLoader(
             clips,
             batch_size=self.batch_size,
@@ -103,7 +128,9 @@ class Davis(VideoData):
         super().__init__(**clips)
         self.root, self.resolution = root, resolution
 
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of an ImageSets list."""
         return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
 
@@ -149,7 +176,9 @@ class Davis2016Extended(Davis2016):
             else:
                 self.added.append((load, folder))
 
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of an ImageSets list; in train, those of the other data sets too."""
         found = super().sequences(split, first_mask_only)
         if split == "train":
@@ -170,7 +199,9 @@ class Synthetic(VideoData):
         super().__init__(**clips)
         self.cache, self.spec = cache, spec
 
-    def sequences(self, split: str, first_mask_only: bool = False) -> list[Sequence]:
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
         """The sequences of train, val or test."""
         return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
 

@@ -95,6 +95,13 @@ class Sequence:
         """The frames that have a mask."""
         return tuple(t for t, path in enumerate(self.masks) if path is not None)
 
+    @cached_property
+    def asked(self) -> tuple[int, ...]:
+        """The frames whose masks are asked for: those that `presence` lists, or else all."""
+        if self.presence is None:
+            return tuple(range(len(self)))
+        return tuple(sorted({t for frames in self.presence.values() for t in frames}))
+
     def given(self) -> dict[int, np.ndarray]:
         """Frame -> ids (H, W) uint8 of the objects that start there, all else background."""
         found = {}
@@ -104,3 +111,14 @@ class Sequence:
                 mask = self.mask(t)
                 found[t] = np.where(np.isin(mask, new), mask, 0).astype(np.uint8)
         return found
+
+
+def sequence_of(name: str, frames: tuple[Path, ...], masks: tuple[Path | None, ...]) -> Sequence:
+    """A video whose masks may be given at any frame: an object starts where it first has a pixel."""
+    presence: dict[int, tuple[int, ...]] = {}
+    plain = Sequence(name, frames, masks)
+    for t in plain.annotated:
+        for i in np.unique(plain.mask(t)).tolist():
+            if i not in (0, VOID):
+                presence[i] = (*presence.get(i, ()), t)
+    return Sequence(name, frames, masks, presence=presence) if presence else plain

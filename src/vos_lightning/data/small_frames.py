@@ -72,23 +72,21 @@ class FrameCache:
 def read_small(
     sequence: Sequence, t: int, size: tuple[int, int], cache: FrameCache | None = None
 ) -> np.ndarray:
-    """Frame t and its mask at `size` (H, W), as planes (4, H, W).
+    """Frame t and its mask at `size` (H, W), as planes (4, H, W); without a mask the ids are 0.
 
     The frame is resized bilinearly, from a JPEG decoded at the smallest fraction of its size that suffices,
     and the mask by nearest neighbour.
 
     Raises:
-        InputError: a file cannot be read, their sizes differ, or there is no mask.
+        InputError: a file cannot be read, or their sizes differ.
     """
-    frame_path, mask_path = sequence.frames[t], sequence.mask_file(t)
-    frame, mask = read_file(frame_path), read_file(mask_path)
-    files = (frame_path, frame, mask_path, mask, sequence.threshold)
+    files = [(path, read_file(path)) for path in (sequence.frames[t], sequence.masks[t]) if path is not None]
     if cache is None:
-        planes = _decode(*files, size)
+        planes = _decode(files, size, sequence.threshold)
     else:
-        path = cache.path(frame, mask, size=size)
+        path = cache.path(*(content for _, content in files), size=size)
         found = cache.read(path, size)
-        planes = _decode(*files, size) if found is None else found
+        planes = _decode(files, size, sequence.threshold) if found is None else found
         if found is None:
             cache.write(path, planes)
     ids = sequence.ids(planes[3])
@@ -96,14 +94,16 @@ def read_small(
     return planes
 
 
-def _decode(
-    frame_path: Path, frame: bytes, mask_path: Path, mask: bytes, luminance: bool, size: tuple[int, int]
-) -> np.ndarray:
-    """Colours and mask values as stored, (4, H, W)."""
-    stored = read_mask(mask_path, mask, luminance)
+def _decode(files: list[tuple[Path, bytes]], size: tuple[int, int], luminance: bool) -> np.ndarray:
+    """Colours and mask values as stored, (4, H, W), of a frame's file and its mask's if there is one."""
+    frame_path, frame = files[0]
     colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
-    check_sizes(mask_path, stored.shape, image_size(frame))
-    return np.concatenate([colours, resize_labels(stored, size)[None]])
+    labels = np.zeros(size, np.uint8)
+    for path, content in files[1:]:
+        stored = read_mask(path, content, luminance)
+        check_sizes(path, stored.shape, image_size(frame))
+        labels = resize_labels(stored, size)
+    return np.concatenate([colours, labels[None]])
 
 
 def colour_planes(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vos_lightning.attention import NonLocalBlock
 from vos_lightning.backbones import LEVELS, Backbone, FrameBatchNorm2d, batch_norms, set_batch_norm
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 from vos_lightning.recurrence import CELLS
 
 COARSE_TO_FINE = LEVELS[::-1]
@@ -155,9 +155,9 @@ class RVOS(nn.Module):
         bn: str = "frame",
     ) -> None:
         super().__init__()
-        _one_of("cell", cell, CELLS)
-        _one_of("recurrence", recurrence, ("spatio_temporal", "spatial", "temporal"))
-        _one_of("nonlocal_position", nonlocal_position, ("none", "res3", "res4", "res5"))
+        one_of("model.cell", cell, CELLS)
+        one_of("model.recurrence", recurrence, ("spatio_temporal", "spatial", "temporal"))
+        one_of("model.nonlocal_position", nonlocal_position, ("none", "res3", "res4", "res5"))
         if auxiliary and nonlocal_position == "none":
             raise InputError("model.auxiliary=true: needs a non-local block; set model.nonlocal_position.")
         widths = dict(zip(COARSE_TO_FINE, (hidden, hidden, hidden // 2, hidden // 4), strict=True))
@@ -228,8 +228,3 @@ def _mask_pyramid(masks: Tensor) -> Features:
     for _ in LEVELS[1:]:
         pyramid.append(F.max_pool2d(pyramid[-1], 2, ceil_mode=True))
     return tuple(pyramid[::-1])
-
-
-def _one_of(field: str, value: str, choices) -> None:
-    if value not in choices:
-        raise InputError(f"model.{field}={value}: unknown; choose one of {', '.join(choices)}.")

@@ -18,11 +18,14 @@ from scipy.optimize import linear_sum_assignment
 
 from vos_lightning.data.images import VOID
 from vos_lightning.errors import InputError
+from vos_lightning.scoring.frames import Frame, checked, frame_pairs
 from vos_lightning.scoring.measures import (
     Statistics,
     boundary_f,
     boundary_radius,
+    figures,
     jaccard,
+    mean_over,
     outline,
     outline_agreement,
     statistics,
@@ -33,16 +36,6 @@ PROTOCOLS = {
     "semi-supervised": "frames 1..N-2, void is background, ids as in the first mask",
     "unsupervised": f"all frames, void left out, best assignment of at most {MAX_PROPOSALS} proposals",
 }
-
-Frame = tuple[str, np.ndarray, np.ndarray | None]  # where it is (for errors), truth, prediction
-
-
-def _row(j: Statistics, f: Statistics) -> dict[str, float]:
-    return {
-        "JF": (j.mean + f.mean) / 2,
-        **dict(zip(("J", "JR", "JD"), j, strict=True)),
-        **dict(zip(("F", "FR", "FD"), f, strict=True)),
-    }
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class ObjectScore:
 
     def to_dict(self) -> dict[str, float]:
         """JF, and mean, recall and decay of each measure: J, JR, JD, F, FR, FD."""
-        return _row(self.j, self.f)
+        return figures(self.j, self.f)
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ class Scores:
     def to_dict(self) -> dict:
         """For JSON: protocol, JF, J, JR, JD, F, FR, FD, and the same figures in per_object by SEQUENCE_ID."""
         rows = {f"{o.sequence}_{o.id}": o.to_dict() for o in self.objects}
-        return {"protocol": f"DAVIS-2017 {self.protocol}", **_row(self.j, self.f), "per_object": rows}
+        return {"protocol": f"DAVIS-2017 {self.protocol}", **figures(self.j, self.f), "per_object": rows}
 
 
 def summarise(sequences: Iterable[SequenceScore]) -> Scores:
@@ -99,8 +92,7 @@ def summarise(sequences: Iterable[SequenceScore]) -> Scores:
         raise InputError("There is nothing to score: no first mask has an object; check the truth's masks.")
     if len({sequence.protocol for sequence in sequences}) > 1:
         raise ValueError("sequences scored under different protocols have no common mean")
-    j = Statistics(*np.mean([o.j for o in objects], axis=0).tolist())
-    f = Statistics(*np.mean([o.f for o in objects], axis=0).tolist())
+    j, f = mean_over(o.j for o in objects), mean_over(o.f for o in objects)
     return Scores(sequences[0].protocol, j, f, objects)
 
 
@@ -130,7 +122,7 @@ def score_sequence(
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"Protocol {protocol} is unknown; choose one of {', '.join(PROTOCOLS)}.")
-    frames = _pairs(truth_masks, predicted_masks, name, files)
+    frames = frame_pairs(truth_masks, predicted_masks, name, files)
     measure = _semi_supervised if protocol == "semi-supervised" else _unsupervised
     values = measure(frames)  # (T scored, 2, O)
     if not len(values):
@@ -142,26 +134,12 @@ def score_sequence(
     return SequenceScore(name, protocol, objects)
 
 
-def _pairs(
-    truth_masks: Iterable[np.ndarray],
-    predicted_masks: Iterable[np.ndarray | None],
-    name: str,
-    files: Sequence[Path] | None,
-) -> Iterator[Frame]:
-    for t, (truth, predicted) in enumerate(zip(truth_masks, predicted_masks, strict=True)):
-        yield str(files[t]) if files else f"{name}, frame {t}", truth, predicted
-
-
 def _check(where: str, truth: np.ndarray, predicted: np.ndarray | None, highest: int, of: str) -> np.ndarray:
     """The predicted mask, known to fit the truth's size and to have no id above `highest`."""
-    if predicted is None:
-        raise InputError(f"{where}: no prediction for a frame that is scored; predict every frame.")
-    if predicted.shape != truth.shape:
-        sizes = " not ".join("x".join(map(str, mask.shape[::-1])) for mask in (truth, predicted))
-        raise InputError(f"{where}: the mask must be {sizes} as the truth is; predict at its size.")
-    if predicted.max() > highest:
-        raise InputError(f"{where}: id {predicted.max()} is beyond the {highest} {of}; remove it.")
-    return predicted
+    mask = checked(where, truth, predicted)
+    if mask.max() > highest:
+        raise InputError(f"{where}: id {mask.max()} is beyond the {highest} {of}; remove it.")
+    return mask
 
 
 def _highest_id(mask: np.ndarray) -> int:

@@ -6,6 +6,7 @@ the edge rules of the DAVIS-2017 evaluation (Pont-Tuset et al. 2017). Nothing he
 Shapes: H W pixels of a frame, N outline pixels, T frames. A mask is (H, W) bool. J and F lie in 0..1.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, hypot, isqrt
 from typing import NamedTuple
@@ -127,3 +128,17 @@ def statistics(values: np.ndarray) -> Statistics:
     limits = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first, last = values[: limits[1] + 1], values[limits[3] :]
     return Statistics(float(np.mean(values)), float(np.mean(values > 0.5)), float(first.mean() - last.mean()))
+
+
+def mean_over(objects: Iterable[Statistics]) -> Statistics:
+    """Mean of the statistics of one measure over objects, at least one."""
+    return Statistics(*np.mean(list(objects), axis=0).tolist())
+
+
+def figures(j: Statistics, f: Statistics) -> dict[str, float]:
+    """JF, the mean of mean J and mean F, and mean, recall and decay of each: J, JR, JD, F, FR, FD."""
+    return {
+        "JF": (j.mean + f.mean) / 2,
+        **dict(zip(("J", "JR", "JD"), j, strict=True)),
+        **dict(zip(("F", "FR", "FD"), f, strict=True)),
+    }

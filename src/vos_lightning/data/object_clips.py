@@ -1,0 +1,129 @@
+"""Training clips of one object (Xu et al. 2018, section 4.2): as many frames as the sampler asks for.
+
+Shapes: T frames of a clip, H W pixels of the network's input.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from vos_lightning.data.clips import Augmentation, Clip, normalise
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.small_frames import FrameCache, read_small
+from vos_lightning.errors import InputError
+
+TRIES = 20  # draws of a clip until its object is visible in its first frame
+
+
+class Draw(NamedTuple):
+    """Which clip to draw: epoch and number decide the place, length is T, every_frame takes all frames, not
+    the annotated ones alone."""
+
+    epoch: int
+    number: int
+    length: int
+    every_frame: bool = False
+
+
+class ObjectClips(Dataset[Clip]):
+    """Clips of one object each, at a random place where it is annotated and visible.
+
+    A clip runs over consecutive annotated frames, or over all frames from an annotated one on. Its labels are
+    1 in the object; `counts` (T, 1) is 1 where the frame is annotated. A sequence that ends early repeats its
+    last frame.
+
+    Args:
+        sequences: a mask may be missing after an object's first frame.
+        size: (H, W) of the network's input.
+        augmentation: None for clips as they are.
+        seed: with the draw it decides the place and the augmentation.
+        cache: of the resized frames, None to decode them every time.
+    """
+
+    def __init__(
+        self,
+        sequences: list[Sequence],
+        size: tuple[int, int],
+        augmentation: Augmentation | None,
+        seed: int,
+        cache: FrameCache | None = None,
+    ) -> None:
+        self.size, self.augmentation, self.seed, self.cache = size, augmentation, seed, cache
+        self.objects = [(sequence, i) for sequence in sequences for i in sequence.objects]
+        if not self.objects:
+            raise InputError("There is no object to train on; check the split's masks.")
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, draw: Draw) -> Clip:
+        """The clip of the object at `number`, modulo how many there are."""
+        sequence, ident = self.objects[draw.number % len(self.objects)]
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.number))
+        for _ in range(TRIES):
+            times = self._times(sequence, ident, draw, rng)
+            planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
+            frames, labels = (
+                normalise(planes[:, :3]),
+                torch.from_numpy((planes[:, 3] == ident).astype(np.uint8)),
+            )
+            if self.augmentation is not None:
+                frames, labels = self.augmentation(frames, labels, rng)
+            if labels[0].any():
+                break
+        else:
+            raise InputError(
+                f"{sequence.masks[times[0]]}: object {ident} of sequence {sequence.name} is not visible at "
+                f"{self.size[1]}x{self.size[0]} in {TRIES} draws; remove it or enlarge data.size."
+            )
+        counts = torch.tensor([[float(sequence.masks[t] is not None)] for t in times])
+        return Clip(frames, labels, counts)
+
+    def _times(self, sequence: Sequence, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
+        """Frames of a clip that starts where the object is listed."""
+        start = sequence.starts[ident]
+        annotated = [t for t in sequence.annotated if t >= start]
+        frames = list(range(start, len(sequence))) if draw.every_frame else annotated
+        latest = max(0, len(frames) - draw.length)
+        first = annotated[rng.integers(sum(t <= frames[latest] for t in annotated))]
+        if sequence.presence is not None and first not in sequence.presence[ident]:
+            first = start
+        at = frames.index(first)
+        return [frames[min(at + t, len(frames) - 1)] for t in range(draw.length)]
+
+
+class DrawSampler(Sampler[Draw]):
+    """Draws in an order that seed and epoch decide; those of a batch share their length.
+
+    Args:
+        samples: an epoch.
+        batch_size: B.
+        lengths: the shortest and the longest T.
+        seed: of the order and of the lengths.
+    """
+
+    def __init__(self, samples: int, batch_size: int, lengths: tuple[int, int], seed: int) -> None:
+        self.samples, self.batch_size, self.lengths, self.seed = samples, batch_size, lengths, seed
+        self.epoch, self.every_frame = 0, False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.samples)
+        low, high = self.lengths
+        lengths = rng.integers(low, high + 1, -(-self.samples // self.batch_size))
+        return iter(
+            [
+                Draw(self.epoch, int(i), int(lengths[n // self.batch_size]), self.every_frame)
+                for n, i in enumerate(order)
+            ]
+        )

@@ -1,0 +1,237 @@
+"""S2S (Xu et al. 2018) and its variant with a video representation (Jain).
+
+An initialiser turns the first frame and an object's mask into the state of a ConvLSTM, which reads one
+encoded frame after the other; a decoder turns its hidden state into the object's mask. Objects do not see
+each other.
+
+Shapes: B batch, T frames, O objects, C channels of the states, H W pixels of the network's input, h w cells
+of the states. Objects come before the batch in the states, so that all of them are one batch of maps.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_lightning.backbones import LEVELS, Backbone, set_batch_norm
+from vos_lightning.errors import InputError, one_of
+from vos_lightning.recurrence import SequenceConvLSTM
+
+State = tuple[Tensor, Tensor]  # cell and hidden state, (O, B, C, h, w) each
+
+
+class Unit(nn.Sequential):
+    """Convolution, BatchNorm if `norm`, ReLU: (N, C_in, h, w) to (N, C_out, h, w)."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int, norm: bool = False) -> None:
+        conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
+        super().__init__(conv, *([nn.BatchNorm2d(out_channels)] if norm else []), nn.ReLU(inplace=True))
+
+
+class Trunk(nn.Module):
+    """A backbone and 1x1 heads with ReLU on its deepest features.
+
+    Args:
+        backbone: reads the frame and, where `mask` is true, a mask as a fourth channel.
+        hidden: channels of each head.
+        heads: their number.
+        adapter: a 1x1 convolution takes the four channels to the backbone's three (Jain, section 3.2).
+    """
+
+    def __init__(self, backbone: Backbone, hidden: int, heads: int, adapter: bool = False) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.adapter = _adapter() if adapter else nn.Identity()
+        self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1) for _ in range(heads))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Each head's maps (N, C, h, w) of images (N, 3 or 4, H, W), in the images' data type."""
+        dtype = next(self.parameters()).dtype
+        features = self.backbone(self.adapter(images.to(dtype)))
+        return [head(features).to(images.dtype) for head in self.heads]
+
+
+class Decoder(nn.Module):
+    """Layers that double the size, then a 5x5 convolution to logits (Xu et al. 2018, section 4.1).
+
+    Args:
+        hidden: channels of the hidden state.
+        widths: channels of each layer.
+        upsampling: `bilinear`, after 5x5 convolutions, or `transposed`, 5x5 convolutions of stride 2.
+        units: 5x5 convolutions of a bilinear layer.
+        norm: whether a BatchNorm follows each.
+    """
+
+    def __init__(self, hidden: int, widths: Sequence[int], upsampling: str, units: int, norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, width in zip((hidden, *widths), widths, strict=False):
+            if upsampling == "bilinear":
+                layers += [Unit(before if i == 0 else width, width, 5, norm) for i in range(units)]
+                layers += [nn.Upsample(scale_factor=2, mode="bilinear")]
+            else:
+                layers += [nn.ConvTranspose2d(before, width, 5, 2, padding=2, output_padding=1)]
+                layers += [nn.BatchNorm2d(width)] * norm + [nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Conv2d(widths[-1], 1, 5, padding=2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits (N, 1, H', W') of hidden states (N, C, h, w)."""
+        return self.head(self.layers(hidden))
+
+
+class VideoRepresentation(nn.Module):
+    """A ConvLSTM over all frames whose last hidden state joins each frame's features (Jain, section 3.8)."""
+
+    def __init__(self, hidden: int, activation: str, peepholes: bool, norm: bool) -> None:
+        super().__init__()
+        self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
+        self.join = Unit(2 * hidden, hidden, 3, norm)
+
+    def forward(self, frames: list[Tensor]) -> list[Tensor]:
+        """Features (B, C, h, w) of T frames, each with the representation of all of them."""
+        cell = hidden = torch.zeros_like(frames[0])
+        for read in self.cell.read(torch.cat(frames)).chunk(len(frames)):
+            cell, hidden = self.cell(read, cell, hidden)
+        joined = torch.cat([torch.cat([x, hidden], 1) for x in frames])
+        return list(self.join(joined).chunk(len(frames)))
+
+
+class S2S(nn.Module):
+    """Sequence-to-sequence segmentation of one object, or of several side by side.
+
+    A frame goes through `encode`, `read`, `advance` and `decode`; `start` gives the state before the second.
+
+    Args:
+        backbone: name of a `Backbone`; initialiser and encoder have one each.
+        weights: the backbones' weights, see `Backbone`.
+        level: the backbone's stage at whose scale the states are; each level is one layer of the decoder.
+        fc6: of `Backbone`.
+        hidden: C; the decoder's layers have C, C/2, C/4, C/8, C/8 channels, the last `level` of them.
+        initializer: False sets the hidden state to the mask itself and the cell state to zero.
+        encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or
+            `merged`, which does so with the initialiser's own backbone.
+        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `adapter`
+            of `Trunk`.
+        activation, peepholes: of `SequenceConvLSTM`.
+        upsampling, units, norm: of `Decoder`.
+        video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
+        window: frames of a representation when a video is segmented; 0 is the whole video.
+        bn: batch statistics in training, see `set_batch_norm`: `clip` or `frozen`.
+
+    Raises:
+        InputError: a field with an unknown value or fields that do not go together.
+    """
+
+    mask_input = True  # one-shot
+
+    def __init__(
+        self,
+        backbone: str = "vgg16",
+        weights: str = "imagenet",
+        level: str = "res5",
+        fc6: bool = True,
+        hidden: int = 512,
+        initializer: bool = True,
+        encoder: str = "frame",
+        mask_entry: str = "channel",
+        activation: str = "relu",
+        peepholes: bool = False,
+        upsampling: str = "bilinear",
+        units: int = 1,
+        norm: bool = False,
+        video: str = "none",
+        window: int = 0,
+        bn: str = "clip",
+    ) -> None:
+        super().__init__()
+        one_of("model.encoder", encoder, ("frame", "previous_mask", "merged"))
+        one_of("model.mask_entry", mask_entry, ("channel", "adapter"))
+        one_of("model.upsampling", upsampling, ("bilinear", "transposed"))
+        one_of("model.video", video, ("none", "clip"))
+        one_of("model.bn", bn, ("clip", "frozen"))
+        if video != "none" and encoder != "frame":
+            raise InputError(f"model.video={video}: needs model.encoder=frame.")
+        if encoder == "merged" and not initializer:
+            raise InputError("model.encoder=merged: needs model.initializer=true.")
+        adapter = mask_entry == "adapter"
+
+        def trunk(mask: bool, heads: int) -> Trunk:
+            channels = 4 if mask and not adapter else 3
+            return Trunk(Backbone(backbone, weights, level, channels, fc6), hidden, heads, mask and adapter)
+
+        self.reads_previous, self.window = encoder != "frame", window
+        self.encoder = trunk(self.reads_previous, 3 if encoder == "merged" else 1)
+        self.initializer = None
+        if initializer:
+            self.initializer = self.encoder if encoder == "merged" else trunk(True, 2)
+        self.video = VideoRepresentation(hidden, activation, peepholes, norm) if video != "none" else None
+        self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
+        layers = LEVELS.index(level) + 2
+        widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][-layers:]
+        self.decoder = Decoder(hidden, widths, upsampling, units, norm)
+        self.stride = 2**layers
+        set_batch_norm(self, bn)
+
+    def start(self, frame: Tensor, masks: Tensor) -> State:
+        """The states after the given frame.
+
+        Args:
+            frame: (B, 3, H, W), normalised.
+            masks: the objects' masks there, (B, O, H, W) in 0..1.
+        """
+        if self.initializer is not None:
+            cell, hidden = self.initializer(_with_masks(frame, masks))[:2]
+        else:
+            height, width = masks.shape[2:]
+            small = F.adaptive_avg_pool2d(masks, (-(-height // self.stride), -(-width // self.stride)))
+            hidden = small.transpose(0, 1).flatten(0, 1).unsqueeze(1).repeat(1, self.cell.hidden, 1, 1)
+            cell = torch.zeros_like(hidden)
+        slots = masks.shape[1]
+        return cell.unflatten(0, (slots, -1)), hidden.unflatten(0, (slots, -1))
+
+    def encode(self, frames: Tensor) -> list[Tensor]:
+        """Features of a clip (B, T, 3, H, W) at once: T times (B, C, h, w); frames as they are if the encoder
+        reads masks too."""
+        if self.reads_previous:
+            return list(frames.unbind(1))
+        return list(self.encoder(frames.transpose(0, 1).flatten(0, 1))[0].chunk(frames.shape[1]))
+
+    def read(self, features: list[Tensor]) -> list[Tensor]:
+        """What the ConvLSTM reads of each frame: features with the representation of all of these frames."""
+        if self.reads_previous:
+            return features
+        if self.video is not None:
+            features = self.video(features)
+        return list(self.cell.read(torch.cat(features)).chunk(len(features)))
+
+    def advance(self, read: Tensor, state: State, previous: Tensor) -> State:
+        """The states after a frame; `previous` are the masks of the frame before, (B, O, H, W) in 0..1."""
+        slots = len(state[0])
+        if self.reads_previous:
+            own = self.cell.read(self.encoder(_with_masks(read, previous))[-1])
+        else:
+            own = read.expand(slots, *read.shape).flatten(0, 1)
+        cell, hidden = self.cell(own, *(s.flatten(0, 1) for s in state))
+        return cell.unflatten(0, (slots, -1)), hidden.unflatten(0, (slots, -1))
+
+    def decode(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits (N, O, H, W) of hidden states (O, N, C, h, w), where `size` is (H, W)."""
+        logits = self.decoder(hidden.flatten(0, 1))
+        if logits.shape[2:] != tuple(size):
+            logits = F.interpolate(logits, size=tuple(size), mode="bilinear")
+        return logits.unflatten(0, (len(hidden), -1)).squeeze(2).transpose(0, 1)
+
+
+def _adapter() -> nn.Conv2d:
+    """Four channels to three, the colours as they are at the start."""
+    conv = nn.Conv2d(4, 3, 1)
+    nn.init.eye_(conv.weight[:, :, 0, 0])
+    return conv
+
+
+def _with_masks(frame: Tensor, masks: Tensor) -> Tensor:
+    """A frame (B, 3, H, W) beside each of its masks (B, O, H, W): (O * B, 4, H, W)."""
+    per_object = masks.transpose(0, 1).unsqueeze(2)
+    return torch.cat([frame.expand(len(per_object), *frame.shape), per_object], 2).flatten(0, 1)

@@ -1,0 +1,37 @@
+"""The true and the predicted masks of a video side by side, and what every protocol asks of a prediction.
+
+Shapes: T frames of H x W pixels. A mask is (H, W) of integer ids.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vos_lightning.errors import InputError
+
+Frame = tuple[str, np.ndarray, np.ndarray | None]  # where it is (for errors), truth, prediction
+
+
+def frame_pairs(
+    truth_masks: Iterable[np.ndarray],
+    predicted_masks: Iterable[np.ndarray | None],
+    name: str,
+    files: Sequence[Path] | None,
+) -> Iterator[Frame]:
+    """The frames of a video, named by its predictions' files if they are given.
+
+    Raises ValueError if truth and prediction have different lengths.
+    """
+    for t, (truth, predicted) in enumerate(zip(truth_masks, predicted_masks, strict=True)):
+        yield str(files[t]) if files else f"{name}, frame {t}", truth, predicted
+
+
+def checked(where: str, truth: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
+    """The predicted mask. Raises InputError if it is missing or of another size than the truth."""
+    if predicted is None:
+        raise InputError(f"{where}: no prediction for a frame that is scored; predict every frame.")
+    if predicted.shape != truth.shape:
+        sizes = " not ".join("x".join(map(str, mask.shape[::-1])) for mask in (truth, predicted))
+        raise InputError(f"{where}: the mask must be {sizes} as the truth is; predict at its size.")
+    return predicted

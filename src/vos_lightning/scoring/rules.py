@@ -1,0 +1,60 @@
+"""How a data set's sequences are scored, whatever made the masks.
+
+Shapes: a mask is (h, w) of integer ids at the video's own size.
+"""
+
+from collections.abc import Collection, Iterable
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.scoring import davis, youtube_vos
+
+
+class Rules(Protocol):
+    """A benchmark's way to score."""
+
+    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> Any:
+        """The score of a sequence whose frames asked for have these masks, taken one by one."""
+
+    def summary(self, scores: Sequences[Any]) -> dict[str, Any]:
+        """Of all sequences, for JSON: protocol, JF, J, F in 0..1 and what else the benchmark reports."""
+
+
+@dataclass(frozen=True)
+class DavisRules:
+    """DAVIS-2016 and DAVIS-2017; protocol: one of `scoring.davis.PROTOCOLS`."""
+
+    protocol: str = "semi-supervised"
+
+    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> davis.SequenceScore:
+        """See `scoring.davis.score_sequence`."""
+        truth = (sequence.mask(t) for t in range(len(sequence)))
+        return davis.score_sequence(truth, masks, self.protocol, sequence.name)
+
+    def summary(self, scores: Sequences[davis.SequenceScore]) -> dict[str, Any]:
+        """See `scoring.davis.Scores.to_dict`."""
+        return davis.summarise(scores).to_dict()
+
+
+@dataclass(frozen=True)
+class YouTubeRules:
+    """YouTube-VOS; seen: categories of the training videos. protocol: of `scoring.youtube_vos.PROTOCOLS`."""
+
+    seen: Collection[str]
+    protocol: str = "without-first"
+
+    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
+        """See `scoring.youtube_vos.score_video`."""
+        asked = sequence.asked
+        starts = {i: asked.index(t) for i, t in sequence.starts.items()}
+        truth = (sequence.mask(t) for t in asked)
+        categories = sequence.categories or {}
+        return youtube_vos.score_video(truth, masks, starts, categories, self.protocol, sequence.name)
+
+    def summary(self, scores: Sequences[youtube_vos.VideoScore]) -> dict[str, Any]:
+        """See `scoring.youtube_vos.Scores.to_dict`."""
+        return youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()

@@ -1,0 +1,120 @@
+"""What all training tasks share: stages, optimisation, logging."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LambdaLR
+
+from vos_lightning.backbones import Backbone
+from vos_lightning.errors import InputError
+
+STABLE = 0.01  # share by which a mean loss must fall to count as falling
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training; a later stage starts with fresh optimisers.
+
+    epochs: its length. patience: it ends early, and leaves its remaining epochs to the next stage, once the
+    epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never.
+    """
+
+    epochs: int
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Adam in two groups (Ventura et al. 2019, released code).
+
+    lr, backbone_lr: of everything but the backbones, and of these. weight_decay: of both. schedule:
+    `constant`, or `cosine` down to 0 at the last step. warmup_steps: of a linear rise from 0.
+    """
+
+    lr: float = 1e-3
+    backbone_lr: float = 1e-6
+    weight_decay: float = 1e-6
+    schedule: str = "constant"
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "cosine"):
+            raise InputError(f"optim.schedule={self.schedule}: unknown; choose constant or cosine.")
+
+    def factor(self, step: int, total: int) -> float:
+        """The learning rate at a step as a share of the initial one."""
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))) if self.schedule == "cosine" else 1.0
+        return rise * fall
+
+
+class ClipTask(LightningModule):
+    """Trains a model over clips, one optimiser step a batch.
+
+    Args:
+        model: what is trained.
+        optimisation: see `Optimisation`.
+        stages: one after the other; their epochs add up to the run's.
+    """
+
+    def __init__(self, model: nn.Module, optimisation: Optimisation, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.model, self.optimisation, self.stages = model, optimisation, stages
+        self.ends = [sum(s.epochs for s in stages[: i + 1]) for i in range(len(stages))]
+        self.losses: list[float] = []  # of the epochs of the present stage
+
+    def stage_at(self, epoch: int) -> int:
+        """Index of the stage that an epoch belongs to."""
+        return next((i for i, end in enumerate(self.ends) if epoch < end), len(self.ends) - 1)
+
+    def on_train_epoch_start(self) -> None:
+        """Clears Adam's moments where a new stage starts."""
+        epoch = self.current_epoch
+        if epoch and self.stage_at(epoch) != self.stage_at(epoch - 1):
+            self.losses = []
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
+
+    def on_train_epoch_end(self) -> None:
+        """Ends the stage if its loss is stable."""
+        index, patience = (stage := self.stage_at(self.current_epoch)), self.stages[stage].patience
+        self.losses.append(float(self.trainer.callback_metrics["train/loss"]))
+        before = self.losses[:-patience] if patience else []
+        if before and min(self.losses[-patience:]) > (1 - STABLE) * min(before):
+            self.ends[index] = min(self.ends[index], self.current_epoch + 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps where stages ended."""
+        checkpoint["stages"] = {"ends": self.ends, "losses": self.losses}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up where stages ended."""
+        self.ends, self.losses = checkpoint["stages"]["ends"], checkpoint["stages"]["losses"]
+
+    def log_mean(self, name: str, value: Tensor | float, weight: int) -> None:
+        """Logs the epoch's mean of a figure, a batch counting by its weight."""
+        self.log(name, value, batch_size=weight, on_step=False, on_epoch=True, sync_dist=True)
+
+    def configure_optimizers(self):
+        """Adam in two groups, and the schedule per step."""
+        # Lightning clips no gradients of a fused optimizer in mixed precision.
+        mixed = "mixed" in str(self.trainer.precision)
+        optimizer = self.optimizer(fused=not (mixed and self.trainer.gradient_clip_val))
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, lambda step: self.optimisation.factor(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer(self, fused: bool = True) -> Adam:
+        """Adam over the backbones' parameters and over all others."""
+        settings = self.optimisation
+        inside = {id(p) for m in self.model.modules() if isinstance(m, Backbone) for p in m.parameters()}
+        groups = [
+            {"params": [p for p in self.model.parameters() if id(p) not in inside], "lr": settings.lr},
+            {"params": [p for p in self.model.parameters() if id(p) in inside], "lr": settings.backbone_lr},
+        ]
+        return Adam(groups, weight_decay=settings.weight_decay, fused=fused)

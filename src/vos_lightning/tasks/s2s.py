@@ -1,0 +1,101 @@
+"""Training of S2S on clips of one object (Xu et al. 2018, section 4.2).
+
+Shapes: B batch, T frames of a clip, H W pixels of the network's input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_lightning.data.clips import Clip
+from vos_lightning.errors import InputError
+from vos_lightning.models.s2s import S2S
+from vos_lightning.scoring.measures import boundary_f, jaccard
+from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
+
+
+@dataclass(frozen=True)
+class ObjectStage(Stage):
+    """frames: of its clips: `annotated`, or `all`, where those without annotation have no loss."""
+
+    frames: str = "annotated"
+
+    def __post_init__(self) -> None:
+        if self.frames not in ("annotated", "all"):
+            raise InputError(f"train.stages: frames={self.frames}: choose annotated or all.")
+
+
+class ObjectSegmentation(ClipTask):
+    """Trains S2S by binary cross-entropy, summed over the annotated frames after the first.
+
+    Args:
+        model: what is trained.
+        optimisation, stages: see `ClipTask`.
+    """
+
+    model: S2S
+    stages: Sequence[ObjectStage]
+
+    def __init__(self, model: S2S, optimisation: Optimisation, stages: Sequence[ObjectStage]) -> None:
+        super().__init__(model, optimisation, stages)
+
+    def on_train_epoch_start(self) -> None:
+        """Takes up a new stage; tells the sampler which frames it takes."""
+        super().on_train_epoch_start()
+        stage = self.stages[self.stage_at(self.current_epoch)]
+        clips = self.trainer.train_dataloader
+        assert clips is not None
+        clips.sampler.every_frame = stage.frames == "all"
+
+    def clip_loss(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Unrolls the model over a batch of clips; each frame's cost is the mean over its pixels.
+
+        Returns:
+            The costs' sum over a clip's frames, and the logits (B, T - 1, H, W) after the first frame.
+        """
+        truth = clip.labels.unsqueeze(2).float()
+        logits = unroll(self.model, clip.frames, truth[:, 0]).transpose(0, 1).squeeze(2)
+        costs = F.binary_cross_entropy_with_logits(logits, truth[:, 1:, 0], reduction="none").mean((2, 3))
+        counts = clip.counts[:, 1:, 0]
+        return (costs * counts).sum() / len(costs), logits
+
+    def training_step(self, clip: Clip, _: int) -> Tensor:
+        """One step; logs train/loss, the mean cost of an annotated frame."""
+        loss, _logits = self.clip_loss(clip)
+        frames = clip.counts[:, 1:].sum()
+        self.log_mean("train/loss", loss.detach() * len(clip.labels) / frames.clamp(min=1), len(clip.labels))
+        return loss
+
+    def validation_step(self, clip: Clip, _: int) -> None:
+        """Logs val/loss, and val/J, val/F and val/JF of the annotated frames after the first."""
+        loss, logits = self.clip_loss(clip)
+        annotated = clip.counts[:, 1:, 0] > 0
+        self.log_mean("val/loss", loss * len(clip.labels) / annotated.sum().clamp(min=1), len(clip.labels))
+        truth, masks = clip.labels[:, 1:][annotated] > 0, logits[annotated] > 0
+        pairs = list(zip(truth.cpu().numpy(), masks.cpu().numpy(), strict=True))
+        if pairs:
+            j, f = (sum(measure(*p) for p in pairs) / len(pairs) for measure in (jaccard, boundary_f))
+            for name, value in (("J", j), ("F", f), ("JF", (j + f) / 2)):
+                self.log_mean(f"val/{name}", value, len(pairs))
+
+
+def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
+    """Logits (T - 1, B, O, H, W) of frames (B, T, 3, H, W) but the first, whose masks (B, O, H, W) are given.
+
+    An encoder that reads masks gets the network's own, soft and detached.
+    """
+    size, state, previous = frames.shape[-2:], model.start(frames[:, 0], masks), masks
+    hidden, outputs = [], []
+    for read in model.read(model.encode(frames))[1:]:
+        state = model.advance(read, state, previous)
+        hidden.append(state[1])
+        if model.reads_previous:
+            outputs.append(model.decode(state[1], size))
+            previous = torch.sigmoid(outputs[-1].detach().float())
+    if outputs:
+        return torch.stack(outputs).float()
+    joined = model.decode(torch.cat(hidden, 1), size).float()  # one batch of all frames
+    return joined.unflatten(0, (len(hidden), -1))
