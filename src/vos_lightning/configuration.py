@@ -32,11 +32,12 @@ def register_resolvers() -> None:
 
 def build_data(cfg: DictConfig) -> Any:
     """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
-    from vos_lightning.data.modules import Davis2016, Davis2017, Synthetic, SyntheticYouTube, YouTubeVOS
+    from vos_lightning.data import modules
     from vos_lightning.data.small_frames import FrameCache
     from vos_lightning.data.synthetic import SyntheticSpec
+    from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
     from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec
-    from vos_lightning.errors import InputError
+    from vos_lightning.errors import InputError, one_of
 
     data, folder = cfg.data, cfg.run.frame_cache
     lengths = [data.clip_length] * 2 if isinstance(data.clip_length, int) else list(data.clip_length)
@@ -60,21 +61,37 @@ def build_data(cfg: DictConfig) -> Any:
         ),
         "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
     }
+
+    def given(*keys: str) -> dict[str, Any]:
+        """Fields of cfg.data, roots as paths."""
+        fields = {key: data[key] for key in keys}
+        return {key: Path(v) if v and key.endswith("root") else v for key, v in fields.items()}
+
+    def trees() -> Path:
+        return write_synthetic_trees(Path(data.cache), SyntheticTreesSpec(**data.spec))
+
+    davis, youtube = ("root", "resolution"), ("portion", "seen_categories")
     builders: dict[str, Callable[[], Any]] = {
-        "davis2016": lambda: Davis2016(Path(data.root), data.resolution, **clips),
-        "davis2017": lambda: Davis2017(Path(data.root), data.resolution, **clips),
-        "youtube_vos": lambda: YouTubeVOS(Path(data.root), data.portion, data.seen_categories, **clips),
-        "synthetic": lambda: Synthetic(Path(data.cache), SyntheticSpec(**data.spec), **clips),
-        "synthetic_youtube": lambda: SyntheticYouTube(
-            Path(data.cache),
-            SyntheticYouTubeSpec(**data.spec),
-            portion=data.portion,
-            seen_categories=data.seen_categories,
+        "davis2016": lambda: modules.Davis2016(**given(*davis), **clips),
+        "davis2017": lambda: modules.Davis2017(**given(*davis), **clips),
+        "davis2016_192": lambda: modules.Davis2016Extended(
+            **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root"), **clips
+        ),
+        "youtube_vos": lambda: modules.YouTubeVOS(**given("root", *youtube), **clips),
+        "synthetic": lambda: modules.Synthetic(Path(data.cache), SyntheticSpec(**data.spec), **clips),
+        "synthetic_youtube": lambda: modules.SyntheticYouTube(
+            Path(data.cache), SyntheticYouTubeSpec(**data.spec), **given(*youtube), **clips
+        ),
+        "synthetic_2016": lambda: modules.Davis2016(root=trees() / "DAVIS", **clips),
+        "synthetic_192": lambda: modules.Davis2016Extended(
+            root=trees() / "DAVIS",
+            segtrack_root=trees() / "SegTrackv2",
+            jumpcut_root=trees() / "JumpCut",
+            youtube_objects_root=trees() / "YouTube-Objects",
             **clips,
         ),
     }
-    if data.name not in builders:
-        raise InputError(f"data.name={data.name}: unknown; choose one of {', '.join(builders)}.")
+    one_of("data.name", data.name, builders)
     return builders[data.name]()
 
 

@@ -11,7 +11,8 @@ from vos_lightning.configuration import build_data
 from vos_lightning.data.images import read_mask
 from vos_lightning.plots import loss_curves, overlay_sheet, position_curves
 from vos_lightning.scoring.youtube_vos import GROUPS
-from vos_lightning.tables import Row, Table, as_text
+from vos_lightning.tables import Row, Table
+from vos_lightning.text_tables import as_text
 
 FRAMES_SHOWN = 5
 

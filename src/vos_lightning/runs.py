@@ -25,7 +25,15 @@ from vos_lightning.errors import InputError
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
 NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
-PLACES = ("data.root", "data.cache", "train.init_from", "train.first")
+PLACES = (
+    "data.root",
+    "data.segtrack_root",
+    "data.jumpcut_root",
+    "data.youtube_objects_root",
+    "data.cache",
+    "train.init_from",
+    "train.first",
+)
 
 
 def write_json(path: Path, content: Any) -> None:

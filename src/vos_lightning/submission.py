@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vos_lightning.data.files import File
 from vos_lightning.data.images import image_size, read_file, read_mask
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
@@ -69,7 +70,7 @@ def zip_masks(folder: Path, archive: Path, sequences: Sequences[Sequence], layou
         partial.unlink(missing_ok=True)
 
 
-def _checked(path: Path, frame: Path, ids: Collection[int]) -> bytes:
+def _checked(path: Path, frame: File, ids: Collection[int]) -> bytes:
     """The content of a mask's file that fits its frame and holds no other ids."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; the server asks for a mask of this frame, so predict it.")

@@ -287,22 +287,6 @@ def _order(table: Table) -> str:
     return f"The paper's order ({', '.join(paper)}) {verdict}; here {', '.join(ours)}."
 
 
-def as_text(columns: list[str], lines: list[list[str]]) -> str:
-    """Aligned columns for a terminal."""
-    widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
-    rule = "  ".join("-" * width for width in widths)
-
-    def show(line: list[str]) -> str:
-        return "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-
-    return "\n".join([show(columns), rule, *map(show, lines)])
-
-
-def as_markdown(columns: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [columns, ["---"] * len(columns), *lines])
-
-
 def as_json(table: Table) -> dict[str, Any]:
     """Every figure of the table, scores in 0..1 and the paper's and the server's in percent."""
     rows = [

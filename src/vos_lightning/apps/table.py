@@ -22,6 +22,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning.reports import report
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
+    from vos_lightning.text_tables import as_markdown, as_text
 
     table = tables.build_table(expand(overrides), server)
     columns, lines = tables.cells_of(table)
@@ -31,9 +32,9 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     folder = Path(cfg.run.root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     below = report(table, folder / name)
-    print("\n".join(["", table.title, "", tables.as_text(columns, lines), "", *remarks, *below]))
+    print("\n".join(["", table.title, "", as_text(columns, lines), "", *remarks, *below]))
     more = ["```", *below, "```", ""] if below else []
-    markdown = [f"# {table.title}", "", tables.as_markdown(columns, lines), "", *remarks, "", *more]
+    markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
     (folder / f"{name}.md").write_text("\n".join(markdown))
     write_json(folder / f"{name}.json", tables.as_json(table))
     print(f"\nWritten: {folder / name}.md and .json")

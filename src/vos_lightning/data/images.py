@@ -72,18 +72,19 @@ def read_frame(
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_mask(path: File, content: bytes | None = None) -> np.ndarray:
+def read_mask(path: File, content: bytes | None = None, luminance: bool = False) -> np.ndarray:
     """Reads a mask as stored, (H, W) uint8: palette indices, grey values, or the grey of grey-alpha (LA).
 
     Args:
         path: its file.
         content: of the file, if it has been read already.
+        luminance: read the brightness of an image of any mode, 0..255.
 
     Raises:
         InputError: the file is missing, truncated, or of another mode.
     """
     image = _decode(path, content)
-    if image.mode == "1":
+    if image.mode == "1" or luminance:
         image = image.convert("L")
     if image.mode not in ("P", "L", "LA"):
         raise InputError(f"{path}: a mask must be palette, L or LA, not {image.mode}; store object ids.")

@@ -13,6 +13,7 @@ from vos_lightning.data.davis import load_davis
 from vos_lightning.data.files import file_size
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
@@ -149,6 +150,47 @@ class Davis2016(Davis):
     """DAVIS-2016: one object a sequence."""
 
     year = 2016
+
+
+class Davis2016Extended(Davis2016):
+    """DAVIS-2016 with the videos of three other data sets added to its train split: 192 with all of them.
+
+    Setting 2 of S2S (Xu et al., ECCV 2018). Videos with a single mask are left out.
+
+    Args:
+        root: of DAVIS.
+        segtrack_root, jumpcut_root, youtube_objects_root: see `single_object`; None leaves the data set out,
+            with a line that says so.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        segtrack_root: Path | None,
+        jumpcut_root: Path | None,
+        youtube_objects_root: Path | None,
+        **davis,
+    ) -> None:
+        super().__init__(root, **davis)
+        self.added = []
+        for name, folder, load in (
+            ("segtrack_root", segtrack_root, load_segtrack),
+            ("jumpcut_root", jumpcut_root, load_jumpcut),
+            ("youtube_objects_root", youtube_objects_root, load_youtube_objects),
+        ):
+            if folder is None:
+                print(f"data.{name} is not set: its videos are left out.", flush=True)
+            else:
+                self.added.append((load, folder))
+
+    def sequences(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> list[Sequence]:
+        """The sequences of an ImageSets list; in train, those of the other data sets too."""
+        found = super().sequences(split, first_mask_only)
+        if split == "train":
+            found += [s for load, folder in self.added for s in load(folder) if len(s.annotated) > 1]
+        return found
 
 
 class Davis2017(Davis):

@@ -23,6 +23,7 @@ class Sequence:
     presence: id -> frames in which the data set lists the object, ascending (YouTube-VOS); None where every
         object is in the first mask.
     categories: id -> its category, where the data set names them.
+    threshold: the one object is where a mask is brighter than half, as JPEG masks need it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Sequence:
     one_object: bool = False
     presence: Mapping[int, tuple[int, ...]] | None = None
     categories: Mapping[int, str] | None = None
+    threshold: bool = False
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -44,7 +46,7 @@ class Sequence:
 
         Raises InputError if frame t has no mask.
         """
-        return self.ids(read_mask(self.mask_file(t)))
+        return self.ids(read_mask(self.mask_file(t), luminance=self.threshold))
 
     def mask_file(self, t: int) -> File:
         """The file of frame t's mask. Raises InputError if there is none."""
@@ -55,6 +57,8 @@ class Sequence:
 
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Ids of mask values as stored, both (H, W) uint8, see `mask`."""
+        if self.threshold:
+            return (stored > VOID // 2).astype(np.uint8)
         if self.is_binary:
             return (stored == VOID).astype(np.uint8)
         return np.where(stored == VOID, VOID, stored > 0).astype(np.uint8) if self.one_object else stored
@@ -118,7 +122,7 @@ class Sequence:
         return found
 
 
-def sequence_of(name: str, frames: tuple[Path, ...], masks: tuple[Path | None, ...]) -> Sequence:
+def sequence_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]) -> Sequence:
     """A video whose masks may be given at any frame: an object starts where it first has a pixel."""
     presence: dict[int, tuple[int, ...]] = {}
     plain = Sequence(name, frames, masks)

@@ -83,11 +83,11 @@ def read_small(
     """
     files = [(path, read_file(path)) for path in (sequence.frames[t], sequence.masks[t]) if path is not None]
     if cache is None:
-        planes = _decode(files, size)
+        planes = _decode(files, size, sequence.threshold)
     else:
         path = cache.path(*(content for _, content in files), size=size)
         found = cache.read(path, size)
-        planes = _decode(files, size) if found is None else found
+        planes = _decode(files, size, sequence.threshold) if found is None else found
         if found is None:
             cache.write(path, planes)
     ids = sequence.ids(planes[3])
@@ -95,13 +95,13 @@ def read_small(
     return planes
 
 
-def _decode(files: list[tuple[File, bytes]], size: tuple[int, int]) -> np.ndarray:
+def _decode(files: list[tuple[File, bytes]], size: tuple[int, int], luminance: bool) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W), of a frame's file and its mask's if there is one."""
     frame_path, frame = files[0]
     colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
     labels = np.zeros(size, np.uint8)
     for path, content in files[1:]:
-        stored = read_mask(path, content)
+        stored = read_mask(path, content, luminance)
         check_sizes(path, stored.shape, image_size(frame))
         labels = resize_labels(stored, size)
     return np.concatenate([colours, labels[None]])

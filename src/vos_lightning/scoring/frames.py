@@ -4,10 +4,10 @@ Shapes: T frames of H x W pixels. A mask is (H, W) of integer ids.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
 
 Frame = tuple[str, np.ndarray, np.ndarray | None]  # where it is (for errors), truth, prediction
@@ -17,7 +17,7 @@ def frame_pairs(
     truth_masks: Iterable[np.ndarray],
     predicted_masks: Iterable[np.ndarray | None],
     name: str,
-    files: Sequence[Path] | None,
+    files: Sequence[File] | None,
 ) -> Iterator[Frame]:
     """The frames of a video, named by its predictions' files if they are given.
 

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.frames import checked, frame_pairs
 from vos_lightning.scoring.measures import (
@@ -204,7 +204,7 @@ def score_video(
     categories: Mapping[int, str],
     protocol: str = "without-first",
     name: str = "video",
-    files: Sequence[Path] | None = None,
+    files: Sequence[File] | None = None,
 ) -> VideoScore:
     """Scores one video, holding two frames at a time.
 

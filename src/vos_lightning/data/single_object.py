@@ -1,0 +1,126 @@
+"""SegTrackv2, JumpCut and YouTube-Objects in their public trees: a binary mask for each object and frame.
+
+Shapes: T frames of H x W pixels. Every sequence has one object, id 1; a video of several objects gives a
+sequence for each.
+
+SegTrackv2 (Li et al., ICCV 2013), 14 videos, 24 objects; O is 1, 2, ... where there are several:
+    ROOT/JPEGImages/SEQ/NAME.{png,bmp,jpg}    ROOT/GroundTruth/SEQ/[O/]NAME.{png,bmp,jpg}
+JumpCut (Fan et al., SIGGRAPH Asia 2015), 22 videos by kind (ANIMAL, FAST, ...); RGB may have any name and GT
+any of MASK_FOLDERS:
+    ROOT/KIND/SEQ/RGB/NAME.{jpg,png,bmp}      ROOT/KIND/SEQ/GT/NAME.{png,bmp,jpg}
+YouTube-Objects with the masks of Jain and Grauman (ECCV 2014), 126 shots, every tenth frame annotated:
+    ROOT/CLASS/data/VIDEO/shots/SHOT/images/NAME.{png,jpg}    .../labels/NAME.jpg
+
+NAME ends in the number of the frame, which pairs a mask with its frame. Masks may be grey or coloured; the
+object is where they are brighter than half.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from vos_lightning.data.files import File
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.errors import InputError
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
+MASK_FOLDERS = ("GT", "GroundTruth", "Masks", "masks", "mask")
+
+
+def load_segtrack(root: Path) -> list[Sequence]:
+    """The objects of SegTrackv2, named SEQ or SEQ-O; images but first masks are not opened.
+
+    Raises InputError for a folder that is missing or empty, or an object without a mask.
+    """
+    sequences = []
+    for frames in _subfolders(root / "JPEGImages", "SegTrackv2 has JPEGImages/SEQ and GroundTruth/SEQ"):
+        masks = root / "GroundTruth" / frames.name
+        objects = [p for p in sorted(masks.glob("*")) if p.is_dir()]
+        sequences += [_sequence(f"{frames.name}-{p.name}", frames, p) for p in objects]
+        if not objects:
+            sequences.append(_sequence(frames.name, frames, masks))
+    return sequences
+
+
+def load_jumpcut(root: Path) -> list[Sequence]:
+    """The videos of JumpCut, named KIND-SEQ; images but first masks are not opened.
+
+    Raises InputError for a folder that is missing or empty, or a video without a mask.
+    """
+    expected = "JumpCut has KIND/SEQ with a folder of frames and one of masks"
+    sequences = []
+    for kind in _subfolders(root, expected):
+        for video in _subfolders(kind, expected):
+            folders = _subfolders(video, expected)
+            masks = [p for p in folders if p.name in MASK_FOLDERS]
+            frames = [p for p in folders if p not in masks]
+            if len(masks) != 1 or len(frames) != 1:
+                raise InputError(
+                    f"{video}: needs one folder of frames and one of masks; call that of the masks GT."
+                )
+            sequences.append(_sequence(f"{kind.name}-{video.name}", frames[0], masks[0]))
+    return sequences
+
+
+def load_youtube_objects(root: Path) -> list[Sequence]:
+    """The annotated shots of YouTube-Objects, named CLASS-VIDEO-SHOT, with their category.
+
+    A sequence goes from the first to the last mask; frames between that have none stay. Images but first
+    masks are not opened.
+
+    Raises InputError for a folder that is missing or empty, or a shot without a mask.
+    """
+    labels = sorted(root.glob("*/data/*/shots/*/labels"))
+    if not labels:
+        raise InputError(
+            f"{root}: no CLASS/data/VIDEO/shots/SHOT/labels there; YouTube-Objects has its masks so."
+        )
+    sequences = []
+    for masks in labels:
+        category, _, video, _, shot, _ = masks.relative_to(root).parts
+        name = f"{category}-{video}-{shot}"
+        sequences.append(_sequence(name, masks.parent / "images", masks, {1: category}))
+    return sequences
+
+
+def frame_number(path: File) -> int:
+    """The last number in a file's name. Raises InputError if there is none."""
+    digits = re.findall(r"\d+", path.stem)
+    if not digits:
+        raise InputError(f"{path}: no number in the name; a frame's name must end in its number.")
+    return int(digits[-1])
+
+
+def _subfolders(folder: Path, expected: str) -> list[Path]:
+    found = sorted(p for p in folder.glob("*") if p.is_dir() and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"{folder}: no folders there; {expected}.")
+    return found
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Frame number -> image file, ascending."""
+    images: dict[int, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in IMAGES:
+            continue
+        number = frame_number(path)
+        if number in images:
+            raise InputError(f"{path}: has the frame number of {images[number].name}; keep one of them.")
+        images[number] = path
+    if not images:
+        raise InputError(f"{folder}: no images there; a sequence needs frames and masks.")
+    return dict(sorted(images.items()))
+
+
+def _sequence(name: str, frames: Path, masks: Path, categories: dict[int, str] | None = None) -> Sequence:
+    """The frames from the first whose mask shows the object to the last that has a mask."""
+    images, found = _numbered(frames), _numbered(masks)
+    whole = Sequence(
+        name, tuple(images.values()), tuple(map(found.get, images)), categories=categories, threshold=True
+    )
+    shown = next((t for t in whole.annotated if whole.mask(t).any()), None)
+    if shown is None:
+        raise InputError(f"{masks}: no mask of a frame in {frames} shows an object; fetch the folder again.")
+    kept = slice(shown, whole.annotated[-1] + 1)
+    return replace(whole, frames=whole.frames[kept], masks=whole.masks[kept])

@@ -1,0 +1,126 @@
+"""The scale of a data set in the columns of S2S's Table 1 (Xu et al., ECCV 2018)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vos_lightning.data.davis import load_davis
+from vos_lightning.data.images import VOID
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.single_object import (
+    MASK_FOLDERS,
+    frame_number,
+    load_jumpcut,
+    load_segtrack,
+    load_youtube_objects,
+)
+from vos_lightning.data.youtube_meta import read_meta
+from vos_lightning.errors import InputError
+
+
+class Scale(NamedTuple):
+    """categories: None where the data set names none. annotations: masks of one object in one frame."""
+
+    videos: int
+    categories: int | None
+    objects: int
+    annotations: int
+    minutes: float
+
+
+# S2S, Table 1.
+PUBLISHED = {
+    "JumpCut": Scale(22, 14, 22, 6331, 3.52),
+    "SegTrackv2": Scale(14, 11, 24, 1475, 0.59),
+    "YouTube-Objects": Scale(96, 10, 96, 1692, 9.01),
+    "FBMS": Scale(59, 16, 139, 1465, 7.70),
+    "DAVIS": Scale(50, None, 50, 3440, 2.88),
+}
+
+
+def scale_of(sequences: list[Sequence], fps: float) -> Scale:
+    """Counts what is in the masks; every mask is read.
+
+    A video is a folder of frames. It lasts from the first to the last number in its frames' names.
+
+    Raises:
+        InputError: a mask that cannot be read, or a frame without a number in its name.
+    """
+    numbers: dict[str, set[int]] = defaultdict(set)
+    categories: set[str] = set()
+    objects = annotations = 0
+    for sequence in sequences:
+        numbers[str(sequence.frames[0]).rpartition("/")[0]].update(map(frame_number, sequence.frames))
+        categories.update((sequence.categories or {}).values())
+        seen: Counter[int] = Counter()
+        for t in sequence.annotated:
+            seen.update(np.flatnonzero(np.bincount(sequence.mask(t).ravel())).tolist())
+        del seen[0], seen[VOID]
+        objects += len(seen)
+        annotations += seen.total()
+    frames = sum(max(found) - min(found) + 1 for found in numbers.values())
+    return Scale(len(numbers), len(categories) or None, objects, annotations, frames / fps / 60)
+
+
+def youtube_vos_scale(root: Path, fps: float) -> Scale:
+    """Counts what train, valid and test list in meta.json, those that are there; no image is opened.
+
+    Raises InputError for a meta.json that cannot be used.
+    """
+    videos = [
+        list(objects.values())
+        for path in sorted(root.glob("*/meta.json"))
+        for objects in read_meta(path.read_bytes(), str(path)).values()
+    ]
+    frames = 0
+    for objects in videos:
+        numbers = [int(name) for found in objects for name in found.frames]
+        frames += max(numbers) - min(numbers) + 1
+    found = [o for objects in videos for o in objects]
+    categories = {o.category for o in found}
+    annotations = sum(len(o.frames) for o in found)
+    return Scale(len(videos), len(categories), len(found), annotations, frames / fps / 60)
+
+
+class Format(NamedTuple):
+    """A data set's public tree: patterns that only it has, its frames per second, and how to count it."""
+
+    name: str
+    patterns: tuple[str, ...]
+    fps: float
+    scale: Callable[[Path, float], Scale]
+
+
+def _by_masks(load: Callable[[Path], list[Sequence]]) -> Callable[[Path, float], Scale]:
+    return lambda root, fps: scale_of(load(root), fps)
+
+
+def _davis(root: Path, year: int) -> list[Sequence]:
+    return [*load_davis(root, "train", year), *load_davis(root, "val", year)]
+
+
+FORMATS = {
+    "davis2016": Format(
+        "DAVIS-2016", ("ImageSets/2016", "ImageSets/480p"), 20, _by_masks(partial(_davis, year=2016))
+    ),
+    "davis2017": Format("DAVIS-2017", ("ImageSets/2017",), 20, _by_masks(partial(_davis, year=2017))),
+    "youtube-vos": Format("YouTube-VOS", ("*/meta.json",), 30, youtube_vos_scale),
+    "segtrack": Format("SegTrackv2", ("GroundTruth",), 30, _by_masks(load_segtrack)),
+    "jumpcut": Format("JumpCut", tuple(f"*/*/{n}" for n in MASK_FOLDERS), 30, _by_masks(load_jumpcut)),
+    "youtube-objects": Format("YouTube-Objects", ("*/data/*/shots",), 30, _by_masks(load_youtube_objects)),
+}
+
+
+def formats_of(root: Path) -> list[str]:
+    """The keys of FORMATS whose tree root is; a DAVIS tree may be both of its years.
+
+    Raises InputError if it is none.
+    """
+    found = [key for key, form in FORMATS.items() if any(any(root.glob(p)) for p in form.patterns)]
+    if not found:
+        raise InputError(f"{root}: no known data set; expected the public tree of {', '.join(FORMATS)}.")
+    return found
