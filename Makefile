@@ -1,7 +1,7 @@
 # Targets install into $(VENV) by themselves. `make help` lists them.
 VENV ?= .venv
 PYTHON ?= python3
-DATA ?= synthetic
+DATA ?=
 SCALE ?= embedded
 DATA_ROOT ?=
 SERVER ?=
@@ -9,7 +9,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-OVERRIDES = data=$(DATA) scale=$(SCALE) $(if $(DATA_ROOT),data.root=$(DATA_ROOT)) $(ARGS)
+OVERRIDES = $(if $(DATA),data=$(DATA)) scale=$(SCALE) $(if $(DATA_ROOT),data.root=$(DATA_ROOT)) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install test bench lint format clean
@@ -19,7 +19,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z0-9%-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-20s %s\n", $$1, $$2}'
 	@echo "Tables: $(patsubst sweeps/%.yaml,%,$(wildcard sweeps/*.yaml))"
 	@echo "Variables of the tables:"
-	@echo "  DATA=synthetic|davis2017|davis2016  DATA_ROOT=folder of the data set  SCALE=embedded|small|paper"
+	@echo "  DATA=davis2017, youtube_vos, ...; embedded data by default  DATA_ROOT=its folder  SCALE=embedded|small|paper"
 	@echo "  SERVER=file with a server's figures  ARGS='further overrides, such as seed=0,1,2 logger=wandb'"
 
 install: $(INSTALLED) ## make the environment in .venv

@@ -6,6 +6,7 @@ of the input size, rounded up; the names are those of ResNet's stages, whatever 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from vos_lightning.checkpoints import load_strictly, read_checkpoint
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 
 LEVELS = ("res2", "res3", "res4", "res5")
+_PUBLISHED = {"imagenet": "IMAGENET1K_V1", "coco": "COCO_WITH_VOC_LABELS_V1"}
 
 _RESNET = (("conv1", "bn1", "relu", "maxpool", "layer1"), ("layer2",), ("layer3",), ("layer4",))
 _SHUFFLENET = (("conv1", "maxpool"), ("stage2",), ("stage3",), ("stage4",))
@@ -97,6 +99,32 @@ class Backbone(nn.Module):
         return x
 
 
+class DeepLab(nn.Module):
+    """The dilated backbone of torchvision's DeepLabV3, trained for semantic segmentation, kept as it is.
+
+    Args:
+        name: deeplabv3_resnet50, deeplabv3_resnet101, or for CPUs deeplabv3_mobilenet_v3_large.
+        weights: `coco` (torchvision's COCO_WITH_VOC_LABELS_V1), `none`, or the path of a state dict.
+
+    Raises:
+        InputError: an unknown name, or weights that cannot be had or do not fit.
+    """
+
+    def __init__(self, name: str, weights: str) -> None:
+        super().__init__()
+        channels = {"resnet50": 2048, "resnet101": 2048, "mobilenet_v3_large": 960}
+        one_of("model.deeplab_network", name, [f"deeplabv3_{network}" for network in channels])
+        self.out_channels = channels[name.removeprefix("deeplabv3_")]
+        options = {"weights_backbone": None, "aux_loss": weights != "none" or None}
+        self.body = _with_weights(name, weights, "coco", **options).get_submodule("backbone")
+        set_batch_norm(self, "frozen")
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The deepest features of images (N, 3, H, W), at 1/8 or, of MobileNet, 1/16 of their size."""
+        return self.body(images)["out"]
+
+
 def _as_convolution(layer: nn.Module) -> nn.Conv2d:
     """VGG-16's fc6, which reads 512 maps of 7x7, at every place of larger maps."""
     conv = nn.Conv2d(512, 4096, 7, padding=3)
@@ -116,20 +144,21 @@ def _widen_first(body: nn.Module, in_channels: int) -> None:
         first.weight[:, :3] = known
 
 
-def _with_weights(name: str, weights: str) -> nn.Module:
+def _with_weights(name: str, weights: str, published: str = "imagenet", **options: Any) -> nn.Module:
+    """A torchvision network; `published` is the word for the weights that torchvision publishes."""
     if weights == "none":
-        return get_model(name, weights=None)
-    if weights == "imagenet":
-        entry = get_model_weights(name)["IMAGENET1K_V1"]
+        return get_model(name, weights=None, **options)
+    if weights == published:
+        entry = get_model_weights(name)[_PUBLISHED[published]]
         try:
-            return get_model(name, weights=entry)
+            return get_model(name, weights=entry, **options)
         except (URLError, OSError, RuntimeError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise InputError(
-                f"ImageNet weights of {name} cannot be downloaded ({error}); put {entry.url.split('/')[-1]} "
-                f"into {folder}, or set model.weights to a local file or to none."
+                f"The weights of {name} cannot be downloaded ({error}); put {entry.url.split('/')[-1]} "
+                f"into {folder}, or set their field to a local file or to none."
             ) from error
-    network = get_model(name, weights=None)
+    network = get_model(name, weights=None, **options)
     load_strictly(network, read_checkpoint(Path(weights)), source=weights)
     return network
 

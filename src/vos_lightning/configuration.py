@@ -70,12 +70,12 @@ def build_data(cfg: DictConfig) -> Any:
     def trees() -> Path:
         return write_synthetic_trees(Path(data.cache), SyntheticTreesSpec(**data.spec))
 
-    davis, youtube = ("root", "resolution"), ("portion", "seen_categories")
+    davis, youtube = ("root", "resolution"), ("portion", "seen_categories", "protocol")
     builders: dict[str, Callable[[], Any]] = {
         "davis2016": lambda: modules.Davis2016(**given(*davis), **clips),
         "davis2017": lambda: modules.Davis2017(**given(*davis), **clips),
         "davis2016_192": lambda: modules.Davis2016Extended(
-            **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root"), **clips
+            **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root", "extended"), **clips
         ),
         "youtube_vos": lambda: modules.YouTubeVOS(**given("root", *youtube), **clips),
         "synthetic": lambda: modules.Synthetic(Path(data.cache), SyntheticSpec(**data.spec), **clips),
@@ -88,6 +88,7 @@ def build_data(cfg: DictConfig) -> Any:
             segtrack_root=trees() / "SegTrackv2",
             jumpcut_root=trees() / "JumpCut",
             youtube_objects_root=trees() / "YouTube-Objects",
+            extended=data.extended,
             **clips,
         ),
     }
@@ -118,7 +119,9 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
 
     predict = cfg.predict
     ready = for_inference(model.to(device), predict.precision)
-    return Segmenter(ready, build_protocol(cfg), device, OnlineLearning(seed=cfg.seed, **predict.online))
+    fields = {str(k): v for k, v in predict.online.items() if k != "enabled"}
+    online = OnlineLearning(seed=cfg.seed, **fields) if predict.online.enabled else None
+    return Segmenter(ready, build_protocol(cfg), device, online)
 
 
 def build_protocol(cfg: DictConfig) -> Any:

@@ -48,14 +48,14 @@ class Segmenter:
         model: as `for_inference` gives it.
         protocol: see `Protocol`.
         device: where the model is.
-        online: of S2S, for each sequence anew.
+        online: of S2S, for each sequence anew; None for none.
         timings: of the sequences segmented so far.
     """
 
     model: RVOS | S2S
     protocol: Protocol
     device: torch.device | str = "cpu"
-    online: OnlineLearning = field(default_factory=OnlineLearning)
+    online: OnlineLearning | None = None
     timings: list[Timing] = field(default_factory=list)
 
     def masks(self, sequence: Sequence) -> Iterator[np.ndarray]:
@@ -64,7 +64,7 @@ class Segmenter:
         self.timings.append(timing)
         given = sequence.given() if self.model.mask_input else {}
         model = self.model
-        if self.online.steps and isinstance(model, S2S):
+        if self.online and isinstance(model, S2S):
             size = self.protocol.size
             model = tune(model, sequence.frame(0), given[0], size, self.online, self.device)
             timing.online_seconds = time.monotonic() - started
@@ -104,7 +104,8 @@ def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RV
             raise InputError(f"{folder / 'config.yaml'}: no such file; give the folder of a run.")
         cfg = read_config(folder / "config.yaml")
         weights = folder / "last.ckpt" if path.is_dir() else path
-    cfg.predict.setdefault("precision", "fp32")  # runs of 0.1.0 may lack it
+    cfg.predict = OmegaConf.merge(compose_train([]).predict, cfg.predict)  # earlier runs lack newer keys
+    cfg.model.setdefault("architecture", "rvos")
     OmegaConf.set_struct(cfg, True)
     cfg.merge_with_dotlist(list(overrides))
     cfg.model.weights = "none"  # the checkpoint's replace them

@@ -27,17 +27,17 @@ BACKGROUND = Augmentation(flip=0, rotation=5, translation=0.05, shear=2, zoom=(1
 
 @dataclass(frozen=True)
 class OnlineLearning:
-    """steps: of Adam, 0 for none. lr: its learning rate. pairs: made for each step. seed: of the pairs."""
+    """steps: of Adam. lr: its learning rate. pairs: made for each step. seed: of the pairs."""
 
-    steps: int = 0
+    steps: int = 200
     lr: float = 1e-5
     pairs: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.pairs < 1:
+        if min(self.steps, self.pairs) < 1:
             raise InputError(
-                f"predict.online: steps={self.steps}, pairs={self.pairs}: must be 0 or more and 1 or more."
+                f"predict.online: steps={self.steps}, pairs={self.pairs}: both must be 1 or more."
             )
 
 

@@ -59,6 +59,9 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     for place in PLACES:
         node, key = place.split(".")
         resolved[node].pop(key, None)
+    online = resolved["predict"].get("online")
+    if online and not online["enabled"]:
+        resolved["predict"]["online"] = {"enabled": False}  # its other fields decide nothing
     return {str(key): value for key, value in resolved.items()}
 
 

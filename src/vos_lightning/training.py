@@ -43,9 +43,9 @@ def first_of(cfg: DictConfig) -> DictConfig | None:
     Online learning happens while a trained network segments, so a run with it is the one without it,
     segmented again. Else it is the run that train.first composes, with this one's scale, model and seed.
     """
-    if cfg.predict.online.steps:
+    if cfg.predict.online.enabled:
         first = cfg.copy()
-        first.predict.online.steps = 0
+        first.predict.online.enabled = False
     elif cfg.train.first:
         first = compose_train([f"scale={cfg.run.scale}", *cfg.train.first])
         first.model, first.seed, first.run = cfg.model, cfg.seed, cfg.run
@@ -159,7 +159,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
     trainer = _trainer(cfg, run, task, [history, Progress(name, position)], logger)
     try:
         checkpoint = _weights_of_first(cfg)
-        if checkpoint is None or not cfg.predict.online.steps:
+        if checkpoint is None or not cfg.predict.online.enabled:
             resume = run.checkpoint if run.checkpoint.is_file() else None
             trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
             checkpoint = run.scored_checkpoint

@@ -18,7 +18,9 @@ from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
-from vos_lightning.scoring.rules import DavisRules, Rules
+from vos_lightning.errors import InputError
+from vos_lightning.scoring.rules import DavisRules, Rules, YouTubeRules
+from vos_lightning.scoring.youtube_vos import frame_rule
 
 
 class VideoData(LightningDataModule):
@@ -161,6 +163,7 @@ class Davis2016Extended(Davis2016):
         root: of DAVIS.
         segtrack_root, jumpcut_root, youtube_objects_root: see `single_object`; None leaves the data set out,
             with a line that says so.
+        extended: whether anything is added.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class Davis2016Extended(Davis2016):
         segtrack_root: Path | None,
         jumpcut_root: Path | None,
         youtube_objects_root: Path | None,
+        extended: bool = True,
         **davis,
     ) -> None:
         super().__init__(root, **davis)
@@ -178,6 +182,8 @@ class Davis2016Extended(Davis2016):
             ("jumpcut_root", jumpcut_root, load_jumpcut),
             ("youtube_objects_root", youtube_objects_root, load_youtube_objects),
         ):
+            if not extended:
+                continue
             if folder is None:
                 print(f"data.{name} is not set: its videos are left out.", flush=True)
             else:
@@ -221,11 +227,16 @@ class YouTubeVOS(VideoData):
     """YouTube-VOS below `root`, see `load_youtube_vos`; other arguments as `VideoData`.
 
     portion: percent of the training videos. seen_categories: None for those of the training videos.
+    protocol: of `scoring.youtube_vos.PROTOCOLS`.
     """
 
-    def __init__(self, root: Path, portion: int, seen_categories: list[str] | None, **clips) -> None:
+    def __init__(
+        self, root: Path, portion: int, seen_categories: list[str] | None, protocol: str, **clips
+    ) -> None:
         super().__init__(**clips)
         self.root, self.portion, self._seen_categories = root, portion, seen_categories
+        self.protocol = protocol
+        frame_rule(protocol)
 
     def sequences(
         self, split: str, first_mask_only: bool = False, all_frames: bool = False
@@ -237,11 +248,15 @@ class YouTubeVOS(VideoData):
         """Those whose folder or zip is there."""
         return splits_there(self.root)
 
-    def seen_categories(self) -> set[str]:
-        """Categories that training may show. Raises InputError if they are to be read and cannot be."""
-        if self._seen_categories is not None:
-            return set(self._seen_categories)
-        return categories_of_training(self.root)
+    def rules(self, one_shot: bool) -> Rules:
+        """The YouTube-VOS protocol, which is one-shot.
+
+        Raises InputError for a model that reads no masks, or if the seen categories cannot be read.
+        """
+        if not one_shot:
+            raise InputError("data.name: YouTube-VOS is scored one-shot; set model.mask_input=true.")
+        seen = self._seen_categories
+        return YouTubeRules(categories_of_training(self.root) if seen is None else set(seen), self.protocol)
 
 
 class SyntheticYouTube(YouTubeVOS):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.backbones import LEVELS, Backbone, set_batch_norm
+from vos_lightning.backbones import LEVELS, Backbone, DeepLab, set_batch_norm
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.recurrence import SequenceConvLSTM
 
@@ -36,11 +36,15 @@ class Trunk(nn.Module):
         backbone: reads the frame and, where `mask` is true, a mask as a fourth channel.
         hidden: channels of each head.
         heads: their number.
+        stride: pixels of a cell; features of another one are averaged or repeated.
         adapter: a 1x1 convolution takes the four channels to the backbone's three (Jain, section 3.2).
     """
 
-    def __init__(self, backbone: Backbone, hidden: int, heads: int, adapter: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone | DeepLab, hidden: int, heads: int, stride: int, adapter: bool = False
+    ) -> None:
         super().__init__()
+        self.stride = stride
         self.backbone = backbone
         self.adapter = _adapter() if adapter else nn.Identity()
         self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1) for _ in range(heads))
@@ -49,6 +53,9 @@ class Trunk(nn.Module):
         """Each head's maps (N, C, h, w) of images (N, 3 or 4, H, W), in the images' data type."""
         dtype = next(self.parameters()).dtype
         features = self.backbone(self.adapter(images.to(dtype)))
+        cells = [-(-n // self.stride) for n in images.shape[2:]]
+        if list(features.shape[2:]) != cells:
+            features = F.interpolate(features, size=cells, mode="area")
         return [head(features).to(images.dtype) for head in self.heads]
 
 
@@ -119,6 +126,8 @@ class S2S(nn.Module):
         video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
         window: frames of a representation when a video is segmented; 0 is the whole video.
         bn: batch statistics in training, see `set_batch_norm`: `clip` or `frozen`.
+        deeplab: whether the encoder's backbone is a `DeepLab` (setting 3).
+        deeplab_network, deeplab_weights: of `DeepLab`.
 
     Raises:
         InputError: a field with an unknown value or fields that do not go together.
@@ -144,6 +153,9 @@ class S2S(nn.Module):
         video: str = "none",
         window: int = 0,
         bn: str = "clip",
+        deeplab: bool = False,
+        deeplab_network: str = "deeplabv3_resnet101",
+        deeplab_weights: str = "coco",
     ) -> None:
         super().__init__()
         one_of("model.encoder", encoder, ("frame", "previous_mask", "merged"))
@@ -155,24 +167,31 @@ class S2S(nn.Module):
             raise InputError(f"model.video={video}: needs model.encoder=frame.")
         if encoder == "merged" and not initializer:
             raise InputError("model.encoder=merged: needs model.initializer=true.")
-        adapter = mask_entry == "adapter"
+        if deeplab and encoder != "frame":
+            raise InputError("model.deeplab=true: needs model.encoder=frame.")
+        adapter, layers = mask_entry == "adapter", LEVELS.index(level) + 2
 
         def trunk(mask: bool, heads: int) -> Trunk:
             channels = 4 if mask and not adapter else 3
-            return Trunk(Backbone(backbone, weights, level, channels, fc6), hidden, heads, mask and adapter)
+            read = Backbone(backbone, weights, level, channels, fc6)
+            return Trunk(read, hidden, heads, 2**layers, mask and adapter)
 
         self.reads_previous, self.window = encoder != "frame", window
-        self.encoder = trunk(self.reads_previous, 3 if encoder == "merged" else 1)
+        if deeplab:
+            self.encoder = Trunk(DeepLab(deeplab_network, deeplab_weights), hidden, 1, 2**layers)
+        else:
+            self.encoder = trunk(self.reads_previous, 3 if encoder == "merged" else 1)
         self.initializer = None
         if initializer:
             self.initializer = self.encoder if encoder == "merged" else trunk(True, 2)
         self.video = VideoRepresentation(hidden, activation, peepholes, norm) if video != "none" else None
         self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
-        layers = LEVELS.index(level) + 2
         widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][-layers:]
         self.decoder = Decoder(hidden, widths, upsampling, units, norm)
         self.stride = 2**layers
-        set_batch_norm(self, bn)
+        for part in self.children():
+            if part is not self.encoder or not deeplab:
+                set_batch_norm(part, bn)
 
     def start(self, frame: Tensor, masks: Tensor) -> State:
         """The states after the given frame.
