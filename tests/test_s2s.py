@@ -306,7 +306,9 @@ def test_fc6_is_vggs_linear_layer_at_every_place(monkeypatch: pytest.MonkeyPatch
     assert backbone.fc6 is not None
     maps = torch.rand(1, 512, 7, 7)
     with torch.no_grad():
-        torch.testing.assert_close(backbone.fc6(maps)[..., 3, 3], made[0](maps.flatten(1)), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            backbone.fc6(maps)[..., 3, 3], made[0](maps.flatten(1)), rtol=1e-3, atol=1e-4
+        )
         assert backbone(torch.randn(1, 4, 32, 64)).shape == (1, 4096, 1, 2)
 
 
