@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from test_s2s import SIZE, box, ready, video
 
+from test_s2s import SIZE, box, ready, video
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence, sequence_of
