@@ -48,7 +48,7 @@ class Segmenter:
         model: as `for_inference` gives it.
         protocol: see `Protocol`.
         device: where the model is.
-        online: of S2S, for each sequence anew; None for none.
+        online: of S2S, from the first frame with objects, for each sequence anew; None for none.
         timings: of the sequences segmented so far.
     """
 
@@ -64,9 +64,9 @@ class Segmenter:
         self.timings.append(timing)
         given = sequence.given() if self.model.mask_input else {}
         model = self.model
-        if self.online and isinstance(model, S2S):
-            size = self.protocol.size
-            model = tune(model, sequence.frame(0), given[0], size, self.online, self.device)
+        if self.online and isinstance(model, S2S) and sequence.objects:
+            t, size = min(sequence.starts.values()), self.protocol.size
+            model = tune(model, sequence.frame(t), given[t], size, self.online, self.device)
             timing.online_seconds = time.monotonic() - started
         frames = (sequence.frame(t) for t in range(len(sequence)))
         masks = propagate(model, frames, given, self.protocol, self.device)

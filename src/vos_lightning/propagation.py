@@ -150,6 +150,7 @@ def _through_states(
     device: torch.device | str,
 ) -> Iterator[Tensor]:
     """S2S: an object is given as its state after the frame, and not segmented before."""
+    labels = {t: ids for t, ids in labels.items() if ids.any()}
     started: list[int] = []
     state: State | None = None
     previous = torch.zeros(1, slots, *size, device=device)

@@ -49,7 +49,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a mandatory field that is not set.
     """
-    keys: list[Any] = [key for key in cfg if key not in NOT_PART_OF_IDENTITY]
+    keys: list[Any] = [key for key in cfg if key != "hydra"]  # which resolves in a Hydra job alone
     chosen = OmegaConf.masked_copy(cfg, keys)
     missing = sorted(OmegaConf.missing_keys(chosen))
     if missing:
@@ -62,7 +62,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     online = resolved["predict"].get("online")
     if online and not online["enabled"]:
         resolved["predict"]["online"] = {"enabled": False}  # its other fields decide nothing
-    return {str(key): value for key, value in resolved.items()}
+    return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
 
 
 def content_hash(content: Any) -> str:

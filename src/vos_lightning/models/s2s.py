@@ -158,6 +158,7 @@ class S2S(nn.Module):
         deeplab_weights: str = "coco",
     ) -> None:
         super().__init__()
+        one_of("model.level", level, LEVELS)
         one_of("model.encoder", encoder, ("frame", "previous_mask", "merged"))
         one_of("model.mask_entry", mask_entry, ("channel", "adapter"))
         one_of("model.upsampling", upsampling, ("bilinear", "transposed"))

@@ -1,0 +1,125 @@
+"""Clips of one object: where they start, what they hold, and that seed and epoch decide them."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from vos_lightning.data.clips import Augmentation, Clip, to_network
+from vos_lightning.data.images import write_mask
+from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
+from vos_lightning.data.sequence import Sequence, sequence_of
+from vos_lightning.errors import InputError
+
+SIZE = (32, 48)
+FRAMES, STRIDE, LATE = 21, 5, 10  # every fifth frame is annotated; object 4 comes late
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Sequence:
+    """A video whose frames have their number as brightness; object 2 moves on and is gone in frame 15."""
+    frames, masks = [], []
+    for t in range(FRAMES):
+        frames.append(tmp_path / f"{t:05d}.png")
+        Image.fromarray(np.full((*SIZE, 3), 10 * t, np.uint8)).save(frames[-1])
+        masks.append(tmp_path / f"mask{t}.png" if t % STRIDE == 0 else None)
+        if masks[-1] is not None:
+            labels = np.zeros(SIZE, np.uint8)
+            if t != 15:
+                labels[4:16, t : t + 12] = 2
+            if t >= LATE:
+                labels[20:30, 8:20] = 4
+            write_mask(masks[-1], labels)
+    return sequence_of("video", tuple(frames), tuple(masks))
+
+
+def times_of(clip: Clip) -> list[int]:
+    """The frames of a clip, from their brightness."""
+    black, white = to_network([np.full((*SIZE, 3), v, np.uint8) for v in (0, 250)], SIZE)
+    shares = (clip.frames - black) / (white - black)
+    return (25 * shares.mean((1, 2, 3))).round().int().tolist()
+
+
+@pytest.mark.parametrize(("number", "ident"), [(0, 2), (1, 4), (2, 2)])
+@pytest.mark.parametrize("every_frame", [False, True])
+def test_a_clip_holds_its_object_alone(
+    sequence: Sequence, number: int, ident: int, every_frame: bool
+) -> None:
+    clips, starts = ObjectClips([sequence], SIZE, None, 0), set()
+    for epoch in range(40):
+        clip = clips[Draw(epoch, number, 3, every_frame)]
+        times = times_of(clip)
+        step = 1 if every_frame else STRIDE
+        assert times == [min(times[0] + step * t, FRAMES - 1) for t in range(3)]
+        assert clip.labels[0].any()
+        assert clip.counts.flatten().tolist() == [float(t % STRIDE == 0) for t in times]
+        for t, labels, count in zip(times, clip.labels, clip.counts, strict=True):
+            expected = (sequence.mask(t) == ident) if count else np.zeros(SIZE, bool)
+            assert np.array_equal(labels.numpy(), expected)
+        starts.add(times[0])
+    # Wherever the object is listed and the clip fits, and nowhere else.
+    assert (
+        starts
+        == {
+            (2, False): {0, 5, 10},
+            (4, False): {10},
+            (2, True): {0, 5, 10},
+            (4, True): {10, 15},
+        }[ident, every_frame]
+    )
+
+
+def test_a_short_video_repeats_its_last_frame(sequence: Sequence) -> None:
+    clips = ObjectClips([sequence], SIZE, None, 0)
+    assert times_of(clips[Draw(0, 1, 5)]) == [10, 15, 20, 20, 20]
+    assert times_of(clips[Draw(0, 1, 13, True)]) == [*range(10, 21), 20, 20]
+
+
+def test_the_object_stays_in_the_first_frame_of_a_warped_clip(sequence: Sequence) -> None:
+    wild = Augmentation(translation=0.6)
+    clips = ObjectClips([sequence], SIZE, wild, 0)
+    assert all(clips[Draw(0, number, 2)].labels[0].any() for number in range(30))
+
+
+def test_what_is_never_visible_is_named(sequence: Sequence) -> None:
+    with pytest.raises(InputError, match=r"mask\d+\.png: object 2 of sequence video is not visible at 48x32"):
+        ObjectClips([sequence], SIZE, Augmentation(flip=0, rotation=0, zoom=(20, 20)), 0)[Draw(0, 0, 2)]
+    with pytest.raises(InputError, match="no object to train on"):
+        ObjectClips(
+            [Sequence("empty", sequence.frames[15:], sequence.masks[15:], presence={})], SIZE, None, 0
+        )
+
+
+def epoch_of(sampler: DrawSampler, epoch: int) -> list[Draw]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_a_batch_has_one_length_and_all_lengths_occur() -> None:
+    draws = epoch_of(DrawSampler(302, 4, (5, 11), 0), 0)
+    assert sorted(draw.number for draw in draws) == list(range(302))
+    lengths = [{draw.length for draw in draws[i : i + 4]} for i in range(0, 302, 4)]
+    assert all(len(found) == 1 for found in lengths)
+    assert set.union(*lengths) == set(range(5, 12))
+
+
+def test_seed_and_epoch_decide_the_clips(sequence: Sequence) -> None:
+    def batches(seed: int, epoch: int, samples: int = 12) -> list[Clip]:
+        clips, sampler = (
+            ObjectClips([sequence], SIZE, Augmentation(), seed),
+            DrawSampler(samples, 4, (2, 4), seed),
+        )
+        sampler.set_epoch(epoch)
+        return list(islice(DataLoader(clips, batch_size=4, sampler=sampler), 3))
+
+    def same(a: list[Clip], b: list[Clip]) -> bool:
+        pairs = zip(a, b, strict=True)
+        return all(x.frames.shape == y.frames.shape and torch.equal(x.frames, y.frames) for x, y in pairs)
+
+    assert same(batches(0, 3), batches(0, 3))
+    assert not same(batches(0, 3), batches(0, 4))
+    assert not same(batches(0, 3), batches(1, 3))

@@ -1,0 +1,425 @@
+"""S2S against slow direct formulas, every field of it against its neighbours, and along videos."""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_lightning.backbones import Backbone
+from vos_lightning.checkpoints import load_strictly
+from vos_lightning.data.clips import Clip, to_network
+from vos_lightning.errors import InputError
+from vos_lightning.models.s2s import S2S
+from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.recurrence import SequenceConvLSTM
+from vos_lightning.tasks.common import Optimisation
+from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage, unroll
+
+SIZE = (32, 64)
+SMALL: dict[str, Any] = {
+    "backbone": "shufflenet_v2_x0_5",
+    "weights": "none",
+    "level": "res3",
+    "fc6": False,
+    "hidden": 32,
+    "deeplab_network": "deeplabv3_mobilenet_v3_large",
+    "deeplab_weights": "none",
+}
+
+
+def small(seed: int = 0, **fields) -> S2S:
+    """A small network whose peepholes, if any, are open."""
+    torch.manual_seed(seed)
+    model = S2S(**(SMALL | fields))
+    for part in model.modules():
+        if isinstance(part, SequenceConvLSTM) and part.peepholes is not None:
+            nn.init.normal_(part.peepholes)
+    return model
+
+
+def random_clip(seed: int = 0, frames: int = 4, objects: int = 2) -> tuple[Tensor, Tensor]:
+    """Noise (2, T, 3, H, W) and a rectangle for each object of its first frame, (2, O, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros(2, objects, *SIZE)
+    for b, o in itertools.product(range(2), range(objects)):
+        masks[b, o, 4 + 3 * b : 24, 20 * o : 16 + 20 * o] = 1
+    return torch.randn(2, frames, 3, *SIZE, generator=generator), masks
+
+
+def ready(seed: int = 0, **fields) -> S2S:
+    """The same in eval mode, drawn so that every input shows in the masks, with statistics of noise."""
+    model = small(seed, **fields).train()
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and "backbone" not in name:
+            nn.init.kaiming_normal_(part.weight)
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        unroll(model, *random_clip(99))
+    return model.eval()
+
+
+# --- the whole network against straight formulas ---------------------------------------------------------
+
+
+def slow_lstm(lstm: SequenceConvLSTM, x: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Shi et al. 2015, eq. 3, with one peephole weight a channel."""
+    gates = F.conv2d(torch.cat([x, hidden], 1), lstm.gates.weight, lstm.gates.bias, padding=1)
+    i, f, o, g = gates.chunk(4, 1)
+    peep = torch.zeros(3, lstm.hidden, 1, 1, dtype=x.dtype) if lstm.peepholes is None else lstm.peepholes
+    cell_after = (f + peep[1] * cell).sigmoid() * cell + (i + peep[0] * cell).sigmoid() * lstm.activation(g)
+    return cell_after, (o + peep[2] * cell_after).sigmoid() * lstm.activation(cell_after)
+
+
+@pytest.mark.parametrize("peepholes", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_convlstm_follows_its_equations(activation: str, peepholes: bool) -> None:
+    torch.manual_seed(0)
+    lstm = SequenceConvLSTM(5, 6, activation, peepholes).double()
+    if lstm.peepholes is not None:
+        nn.init.normal_(lstm.peepholes)
+    frames = torch.randn(3, 2, 5, 4, 7).double()
+    cell = hidden = slow_cell = slow_hidden = torch.randn(2, 6, 4, 7).double()
+    for x, read in zip(frames, lstm.read(frames.flatten(0, 1)).chunk(3), strict=True):
+        cell, hidden = lstm(read, cell, hidden)
+        slow_cell, slow_hidden = slow_lstm(lstm, x, slow_cell, slow_hidden)
+        torch.testing.assert_close((cell, hidden), (slow_cell, slow_hidden))
+
+
+def cell_means(mask: Tensor, cells: tuple[int, int]) -> Tensor:
+    height, width = (n // c for n, c in zip(mask.shape, cells, strict=True))
+    return torch.tensor(
+        [
+            [mask[y * height : (y + 1) * height, x * width : (x + 1) * width].mean() for x in range(cells[1])]
+            for y in range(cells[0])
+        ]
+    )
+
+
+def slow_unroll(model: S2S, frames: Tensor, mask: Tensor) -> Tensor:
+    """Logits (T - 1, H, W) of one object in one clip: frames (T, 3, H, W), its mask (H, W)."""
+
+    def maps(trunk, image: Tensor, *masks: Tensor) -> Tensor:
+        return trunk.backbone(trunk.adapter(torch.cat([image, *masks])[None]))
+
+    if model.initializer is None:
+        hidden = cell_means(mask, (4, 8)).expand(1, 32, -1, -1)
+        cell = torch.zeros(1, 32, 4, 8)
+    else:
+        first = maps(model.initializer, frames[0], mask[None])
+        cell, hidden = (model.initializer.heads[i](first) for i in (0, 1))
+    if not model.reads_previous:
+        inputs = [model.encoder.heads[0](maps(model.encoder, frame)) for frame in frames]
+    if model.video is not None:
+        video_cell = video = torch.zeros(1, 32, 4, 8)
+        for x in inputs:
+            video_cell, video = slow_lstm(model.video.cell, x, video_cell, video)
+        inputs = [model.video.join(torch.cat([x, video], 1)) for x in inputs]
+    previous, outputs = mask[None], []
+    for t in range(1, len(frames)):
+        if model.reads_previous:
+            x = model.encoder.heads[-1](maps(model.encoder, frames[t], previous))
+        else:
+            x = inputs[t]
+        cell, hidden = slow_lstm(model.cell, x, cell, hidden)
+        logits = model.decoder(hidden)[0]
+        previous = logits.sigmoid()
+        outputs.append(logits[0])
+    return torch.stack(outputs)
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"peepholes": True, "activation": "tanh", "units": 2, "norm": True},
+    {"initializer": False, "upsampling": "transposed"},
+    {"encoder": "previous_mask"},
+    {"encoder": "previous_mask", "initializer": False},
+    {"encoder": "merged"},
+    {"encoder": "merged", "mask_entry": "adapter"},
+    {"video": "clip", "peepholes": True},
+    {"deeplab": True, "level": "res4"},
+]
+
+
+def name_of(fields: dict[str, Any]) -> str:
+    return "-".join(f"{key}={value}" for key, value in fields.items()) or "base"
+
+
+@pytest.mark.parametrize("fields", VARIANTS[:-1], ids=name_of)
+@torch.no_grad()
+def test_objects_and_clips_side_by_side_are_each_alone(fields: dict) -> None:
+    model = ready(**fields)
+    frames, masks = random_clip()
+    together = unroll(model, frames, masks)
+    for b, o in itertools.product(range(2), range(2)):
+        alone = slow_unroll(model, frames[b], masks[b, o])
+        assert alone.std() > 0
+        torch.testing.assert_close(together[:, b, o], alone, rtol=1e-3, atol=1e-5)
+
+
+def test_without_initialiser_the_state_is_the_mask() -> None:
+    _, masks = random_clip()
+    cell, hidden = small(initializer=False).start(torch.zeros(2, 3, *SIZE), masks)
+    assert not cell.any()
+    for b, o in itertools.product(range(2), range(2)):
+        expected = cell_means(masks[b, o], (4, 8))
+        assert torch.equal(hidden[o, b], expected.expand(32, -1, -1))
+
+
+@pytest.mark.parametrize("size", [(30, 50), (33, 65), (8, 8)])
+def test_logits_have_the_frames_size(size: tuple[int, int]) -> None:
+    for fields in ({}, {"encoder": "previous_mask"}, {"upsampling": "transposed", "initializer": False}):
+        with torch.no_grad():
+            logits = unroll(small(**fields), torch.randn(2, 3, 3, *size), torch.ones(2, 1, *size))
+        assert logits.shape == (2, 2, 1, *size)
+
+
+# --- fields ----------------------------------------------------------------------------------------------
+
+NEIGHBOURS: list[dict[str, Any]] = [
+    {"backbone": "shufflenet_v2_x1_0"},
+    {"level": "res4"},
+    {"hidden": 16},
+    {"initializer": False},
+    {"encoder": "previous_mask"},
+    {"encoder": "merged"},
+    {"mask_entry": "adapter"},
+    {"activation": "tanh"},
+    {"peepholes": True},
+    {"upsampling": "transposed"},
+    {"units": 2},
+    {"norm": True},
+    {"video": "clip"},
+    {"bn": "frozen"},
+    {"deeplab": True},
+    {"deeplab": True, "deeplab_network": "deeplabv3_resnet50"},
+]
+
+
+def test_every_field_changes_parameters_or_masks() -> None:
+    frames, masks = random_clip(frames=3)
+    seen: list[tuple[dict, dict, Tensor]] = []
+    for change in [{}, *NEIGHBOURS]:
+        model = small(**change).train()
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        with torch.no_grad():
+            logits = unroll(model, frames, masks)
+        for other, other_shapes, other_logits in seen:
+            same = shapes == other_shapes and torch.allclose(logits, other_logits, atol=1e-6)
+            assert not same, f"{change} is the same network as {other}"
+        seen.append((change, shapes, logits))
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=name_of)
+def test_every_parameter_learns_but_a_deeplabs(fields: dict) -> None:
+    model = small(**fields, bn="frozen").train()
+    task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    idle = {name for name, _ in model.named_parameters()}
+    frozen = {name for name in idle if fields.get("deeplab") and name.startswith("encoder.backbone.")}
+    before = copy.deepcopy(model.encoder.backbone.state_dict())
+    for step in range(5):
+        frames, masks = random_clip(step, objects=1)
+        labels = masks.expand(-1, frames.shape[1], -1, -1).byte()
+        optimizer.zero_grad()
+        task.clip_loss(Clip(frames, labels, torch.ones(*labels.shape[:2], 1)))[0].backward()
+        idle -= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        optimizer.step()
+    assert idle == frozen
+    if frozen:
+        after = model.encoder.backbone.state_dict()
+        assert all(torch.equal(before[key], value) for key, value in after.items())
+
+
+def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
+    model = ready()
+    frames, masks = random_clip(objects=1)
+    labels = torch.stack([masks[:, 0].roll(4 * t, -1) for t in range(4)], 1).byte()
+    counts = torch.tensor([[1.0, 1, 0, 1], [1, 0, 0, 1]])
+    task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
+    with torch.no_grad():
+        loss, _ = task.clip_loss(Clip(frames, labels, counts.unsqueeze(2)))
+        expected = 0.0
+        for b, t in ((0, 1), (0, 3), (1, 3)):
+            p = slow_unroll(model, frames[b], masks[b, 0])[t - 1].sigmoid()
+            y = labels[b, t].float()
+            expected -= float((y * p.log() + (1 - y) * (1 - p).log()).mean()) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"encoder": "x"}, "model.encoder=x"),
+        ({"mask_entry": "x"}, "model.mask_entry=x"),
+        ({"upsampling": "x"}, "model.upsampling=x"),
+        ({"video": "x"}, "model.video=x"),
+        ({"bn": "frame"}, "model.bn=frame"),
+        ({"activation": "x"}, "model.activation=x"),
+        ({"level": "res1"}, "model.level=res1"),
+        ({"backbone": "x"}, "model.backbone=x"),
+        ({"fc6": True}, "model.fc6=true: needs model.backbone=vgg16"),
+        ({"deeplab": True, "deeplab_network": "x"}, "model.deeplab_network=x"),
+        ({"deeplab": True, "encoder": "merged"}, "model.deeplab=true: needs"),
+        ({"video": "clip", "encoder": "merged"}, "model.video=clip: needs"),
+        ({"encoder": "merged", "initializer": False}, "model.encoder=merged: needs"),
+    ],
+)
+def test_what_cannot_be_built_is_named(fields: dict, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        S2S(**(SMALL | fields))
+
+
+def test_merged_has_one_backbone() -> None:
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    two, one = small(encoder="previous_mask"), small(encoder="merged")
+    assert count(two) - count(one) == count(two.encoder.backbone)
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "resnet18"])
+def test_an_empty_mask_channel_changes_nothing(name: str) -> None:
+    backbones = []
+    for channels in (3, 4):
+        torch.manual_seed(0)
+        backbones.append(Backbone(name, "none", "res3", channels).eval())
+    plain, widened = backbones
+    image, mask = torch.randn(1, 3, *SIZE), torch.zeros(1, 1, *SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(widened(torch.cat([image, mask], 1)), plain(image))
+        assert not torch.allclose(widened(torch.cat([image, mask + 1], 1)), plain(image))
+
+
+def test_fc6_is_vggs_linear_layer_at_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[nn.Linear] = []
+    # torchvision draws their weights once more.
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: made.append(layer))
+    backbone = Backbone("vgg16", "none", in_channels=4, fc6=True)
+    assert backbone.fc6 is not None
+    maps = torch.rand(1, 512, 7, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            backbone.fc6(maps)[..., 3, 3], made[0](maps.flatten(1)), rtol=1e-3, atol=1e-4
+        )
+        assert backbone(torch.randn(1, 4, 32, 64)).shape == (1, 4096, 1, 2)
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------
+
+
+def test_a_saved_network_gives_the_same_masks(tmp_path: Path) -> None:
+    fields = {"video": "clip", "peepholes": True, "activation": "tanh", "norm": True}
+    model, other = ready(**fields), ready(1, **fields)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    load_strictly(other, torch.load(tmp_path / "weights.pt", weights_only=True), tmp_path)
+    assert {"cell.peepholes", "video.cell.peepholes"} <= set(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(*(unroll(m, *random_clip()) for m in (model, other)))
+
+
+# --- along videos ----------------------------------------------------------------------------------------
+
+PROTOCOL = Protocol(SIZE, merge="argmax")
+
+
+def video(frames: int = 7) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (frames, *SIZE, 3), dtype=np.uint8))
+
+
+def box(left: int, number: int = 1) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[6:26, left : left + 16] = number
+    return mask
+
+
+def soft(model: S2S, frames: list[np.ndarray], given: dict[int, np.ndarray]) -> Tensor:
+    """The probabilities of a video, (T, O, H, W)."""
+    return torch.stack(list(probabilities(model, frames, given, PROTOCOL)))
+
+
+def as_clip(model: S2S, frames: list[np.ndarray], *masks: np.ndarray) -> Tensor:
+    """The same by `unroll`, the given masks first."""
+    given = torch.from_numpy(np.stack(masks)).float()
+    with torch.no_grad():
+        logits = unroll(model, to_network(frames, SIZE)[None], given[None])
+    return torch.cat([given[None], logits[:, 0].sigmoid()])
+
+
+ALONG: list[dict[str, Any]] = [{}, {"encoder": "previous_mask"}, {"encoder": "merged"}, {"video": "clip"}]
+
+
+@pytest.mark.parametrize("fields", ALONG, ids=name_of)
+def test_a_video_is_one_long_clip(fields: dict) -> None:
+    model = ready(**fields)
+    expected = as_clip(model, video(), box(4), box(40))
+    torch.testing.assert_close(soft(model, video(), {0: box(4) + box(40, 2)}), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", ALONG[:3], ids=name_of)
+def test_a_late_object_is_segmented_from_its_frame_as_if_alone(fields: dict) -> None:
+    model, late = ready(**fields), 3
+    found = soft(model, video(), {0: box(4), late: box(40, 2)})
+    torch.testing.assert_close(found[:, 0], soft(model, video(), {0: box(4)})[:, 0])
+    assert not found[:late, 1].any()
+    torch.testing.assert_close(found[late:, 1], soft(model, video()[late:], {0: box(40)})[:, 0])
+
+
+def test_given_masks_are_kept() -> None:
+    given = {0: box(4), 3: box(40, 2)}
+    masks = list(propagate(ready(), video(), given, PROTOCOL))
+    assert np.array_equal(masks[0], given[0])
+    assert np.array_equal(masks[3] == 2, given[3] == 2)
+    assert not any((mask == 2).any() for mask in masks[:3])
+
+
+def test_ids_need_not_be_contiguous() -> None:
+    model = ready()
+    found = soft(model, video(), {0: box(4) + box(40, 3)})
+    torch.testing.assert_close(found[:, [0, 2]], soft(model, video(), {0: box(4) + box(40, 2)}))
+    assert not found[:, 1].any()
+
+
+def test_a_first_mask_may_be_empty() -> None:
+    model, empty = ready(), np.zeros(SIZE, np.uint8)
+    found = soft(model, video(), {0: empty, 2: box(4)})
+    torch.testing.assert_close(found, soft(model, video(), {2: box(4)}))
+    assert found[2].any() and not found[:2].any()
+
+
+@torch.no_grad()
+def test_a_window_has_its_own_representation() -> None:
+    model, mask = ready(video="clip", window=3), torch.from_numpy(box(4)).float()[None, None]
+    frames = to_network(video(), SIZE)[None]
+    features = model.encode(frames)
+    reads = [read for t in range(0, 7, 3) for read in model.read(features[t : t + 3])]
+    state, expected = model.start(frames[:, 0], mask), [mask[0]]
+    for read in reads[1:]:
+        state = model.advance(read, state, mask)
+        expected.append(model.decode(state[1], SIZE)[0].sigmoid())
+    windowed = soft(model, video(), {0: box(4)})
+    torch.testing.assert_close(windowed, torch.stack(expected), rtol=1e-3, atol=1e-5)
+    model.window = 0
+    assert (soft(model, video(), {0: box(4)}) - windowed).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("fields", [{}, {"video": "clip", "window": 3}], ids=name_of)
+def test_an_endless_video_is_read_as_it_is_segmented(fields: dict) -> None:
+    read = []
+
+    def endless() -> Iterator[np.ndarray]:
+        for t in itertools.count():
+            read.append(t)
+            yield video(1)[0]
+
+    masks = propagate(ready(**fields), endless(), {0: box(4)}, PROTOCOL)
+    for t in range(9):
+        next(masks)
+        assert t < len(read) <= t + ENCODED_TOGETHER + fields.get("window", 0)
