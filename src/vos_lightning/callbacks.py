@@ -21,7 +21,8 @@ def say(line: str) -> None:
 
 
 class History(Callback):
-    """Writes metrics.csv, one row an epoch, and losses.csv, the mean training loss of every LOSS_STEPS steps.
+    """Writes metrics.csv, one row an epoch, and losses.csv, the mean training loss of every LOSS_STEPS steps
+    and of those left at an epoch's end.
 
     An interrupted run goes on from the rows of its checkpoint.
     """
@@ -46,11 +47,16 @@ class History(Callback):
         """Collects the loss."""
         self._recent.append(outputs["loss"].detach())
         if len(self._recent) == LOSS_STEPS:
-            self.losses.append((trainer.global_step, round(float(torch.stack(self._recent).mean()), 6)))
-            self._recent = []
+            self._add_loss(trainer.global_step)
+
+    def _add_loss(self, step: int) -> None:
+        self.losses.append((step, round(float(torch.stack(self._recent).mean()), 6)))
+        self._recent = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Adds the epoch's row."""
+        if self._recent:
+            self._add_loss(trainer.global_step)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = round(time.monotonic() - self._started, 2)
         rate = trainer.optimizers[0].param_groups[0]["lr"]

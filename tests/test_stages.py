@@ -1,0 +1,109 @@
+"""Stages that end once their loss is stable, and S2S runs that are interrupted between them."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from vos_lightning.data.clips import Clip
+from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
+from vos_lightning.sweep import compose_train
+from vos_lightning.tasks.s2s import ObjectSegmentation
+from vos_lightning.training import train
+
+SPEC = SyntheticYouTubeSpec(train=6, valid=1, test=0, frames=4, height=32, width=64)
+STAGES = "[{epochs: 4, patience: %d}, {epochs: 1, frames: all}]"
+STABLE = "optim.lr=1e-5"  # an untrained network's loss is nearly the same on all clips
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cache")
+    write_synthetic_youtube(path, SPEC, workers=1)
+    return path
+
+
+def configuration(cache: Path, folder: Path, stages: str, *overrides: str) -> DictConfig:
+    spec = ", ".join(f"{key}: {value}" for key, value in vars(SPEC).items())
+    return compose_train(
+        [
+            *("model=s2s", "data=synthetic_youtube", "scale=embedded", "model.hidden=16", "model.bn=frozen"),
+            *(f"data.cache={cache}", f"data.spec={{{spec}}}", "data.size=[32, 64]", "data.augment=false"),
+            *("data.clip_length=[6, 7]", "data.samples=8", "data.val_clips=1", f"train.stages={stages}"),
+            *("optim.schedule=constant", "optim.warmup_steps=0", "optim.backbone_lr=${optim.lr}"),
+            *(f"run.dir={folder}", "run.threads=1", "run.accelerator=cpu", f"run.frame_cache={cache}/frames"),
+            *overrides,
+        ]
+    )
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def rows(folder: Path) -> list[list[str]]:
+    """The epochs of metrics.csv, without seconds."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [[value for key, value in row.items() if key != "seconds"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("patience", "ends"), [(0, [4, 5]), (1, [2, 5]), (2, [3, 5])])
+def test_a_stable_stage_leaves_its_epochs_to_the_next(
+    cache: Path, tmp_path: Path, patience: int, ends: list[int]
+) -> None:
+    train(configuration(cache, tmp_path, STAGES % patience, STABLE))
+    assert checkpoint(tmp_path)["stages"]["ends"] == ends
+    assert len(rows(tmp_path)) == 5
+
+
+def test_a_stage_whose_loss_falls_goes_on(cache: Path, tmp_path: Path) -> None:
+    train(configuration(cache, tmp_path, STAGES % 1, "optim.lr=3e-3"))
+    assert checkpoint(tmp_path)["stages"]["ends"] == [4, 5]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = (
+        configuration(cache, tmp_path / name, STAGES % 1, STABLE, "data.augment=true")
+        for name in ("whole", "broken")
+    )
+    unannotated = []  # of every batch of the whole run
+    training_step = ObjectSegmentation.training_step
+
+    def watch(self, clip: Clip, index: int):
+        unannotated.append(bool((clip.counts == 0).any()))
+        return training_step(self, clip, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectSegmentation, "training_step", watch)
+        train(whole)
+    assert unannotated == [False] * 4 + [True] * 6
+
+    for epoch in (1, 2, 3):  # inside a stage, where the next starts early, and inside that
+
+        def fail(self, clip: Clip, index: int, epoch: int = epoch):
+            if (self.current_epoch, index) == (epoch, 1):
+                raise RuntimeError("interrupted")
+            return training_step(self, clip, index)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ObjectSegmentation, "training_step", fail)
+            with pytest.raises(RuntimeError, match="interrupted"):
+                train(broken)
+        assert checkpoint(tmp_path / "broken")["epoch"] == epoch - 1
+    train(broken)
+
+    ours, expected = checkpoint(tmp_path / "broken"), checkpoint(tmp_path / "whole")
+    assert ours["stages"] == expected["stages"] and ours["stages"]["ends"] == [2, 5]
+    for key, value in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value), key
+    for run in (ours, expected):
+        steps = {int(s["step"]) for s in run["optimizer_states"][0]["state"].values()}
+        assert steps == {6}  # Adam began anew with the second stage
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    losses = [(tmp_path / name / "losses.csv").read_text() for name in ("broken", "whole")]
+    assert losses[0] == losses[1] and losses[0].splitlines()[1:]
