@@ -245,9 +245,9 @@ class S2S(nn.Module):
 
 
 def _adapter() -> nn.Conv2d:
-    """Four channels to three, the colours as they are at the start."""
+    """Four channels to three: at the start the colours as they are, and some of the mask in each."""
     conv = nn.Conv2d(4, 3, 1)
-    nn.init.eye_(conv.weight[:, :, 0, 0])
+    nn.init.eye_(conv.weight[:, :3, 0, 0])
     return conv
 
 
