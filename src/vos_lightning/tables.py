@@ -173,9 +173,7 @@ def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, f
     if scores is None:
         scores = {}
         for name, masks in BASELINES.items():
-            done = [
-                rules.score(s, (mask for t, mask in enumerate(masks(s)) if t in s.asked)) for s in sequences
-            ]
+            done = [rules.score(s, (m for t, m in enumerate(masks(s)) if t in s.asked)) for s in sequences]
             scores[name] = rules.summary(done)
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, scores)

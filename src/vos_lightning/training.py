@@ -128,10 +128,10 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     submitted = []
     if split in data.splits():
         try:
-            submitted = data.sequences(split, first_mask_only=True)
+            submitted = data.sequences(split, first_mask_only=True, all_frames=cfg.predict.all_frames)
         except InputError as error:
             say(f"No zip for {split}: {error}")
-    scored = data.sequences(cfg.data.score_split)
+    scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     work = Work(build_task(cfg), data, scored, submitted)
     build_segmenter(cfg, work.task.model, "cpu")
     check_readable([*work.scored, *submitted], cfg.model.slots)

@@ -15,12 +15,13 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", type=Path, help="a run's folder, its .ckpt, or a folder with encoder.pt and decoder.pt"
     )
     parser.add_argument("out", type=Path, help="folder for SEQ/FRAME.png; it must not exist or be empty")
-    source = parser.add_argument_group("input, either a split of a DAVIS tree or one video")
-    source.add_argument("--root", type=Path, help="a DAVIS tree")
+    source = parser.add_argument_group("input, either a split of a data set or one video")
+    source.add_argument("--root", type=Path, help="a DAVIS tree, or YouTube-VOS's folders or zips")
     source.add_argument("--split", default="val", help="its split (default: val)")
     source.add_argument(
-        "--year", type=int, default=2017, choices=(2016, 2017), help="its lists (default: 2017)"
+        "--year", type=int, default=2017, choices=(2016, 2017), help="DAVIS: its lists (default: 2017)"
     )
+    source.add_argument("--all-frames", action="store_true", help="YouTube-VOS: go through SPLIT_all_frames")
     source.add_argument("--frames", type=Path, help="a folder of frames, .jpg or .png, in order of name")
     source.add_argument("--masks", type=Path, help="a folder of FRAME.png: each object's first mask is given")
     parser.add_argument("--zip", action="store_true", help="also write OUT.zip for the server, with --root")
@@ -75,9 +76,12 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _sequences(args: argparse.Namespace) -> list[Sequence]:
     from vos_lightning.data.davis import load_davis
+    from vos_lightning.data.youtube_vos import load_youtube_vos, splits_there
 
     if (args.root is None) == (args.frames is None):
-        raise InputError("input: give either --root, a DAVIS tree, or --frames, one video.")
+        raise InputError("input: give either --root, a data set, or --frames, one video.")
+    if args.root is not None and splits_there(args.root):
+        return load_youtube_vos(args.root, args.split, args.all_frames, first_mask_only=True)
     if args.root is not None:
         return load_davis(args.root, args.split, args.year, first_mask_only=True)
     frames = sorted(p for p in args.frames.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))

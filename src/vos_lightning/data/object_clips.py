@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from vos_lightning.data.clips import Augmentation, Clip, normalise
+from vos_lightning.data.clips import Augmentation, Clip, check_first_masks, normalise
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
 from vos_lightning.errors import InputError
@@ -52,6 +52,7 @@ class ObjectClips(Dataset[Clip]):
         cache: FrameCache | None = None,
     ) -> None:
         self.size, self.augmentation, self.seed, self.cache = size, augmentation, seed, cache
+        check_first_masks(sequences)
         self.objects = [(sequence, i) for sequence in sequences for i in sequence.objects]
         if not self.objects:
             raise InputError("There is no object to train on; check the split's masks.")

@@ -115,7 +115,7 @@ class S2S(nn.Module):
         weights: the backbones' weights, see `Backbone`.
         level: the backbone's stage at whose scale the states are; each level is one layer of the decoder.
         fc6: of `Backbone`.
-        hidden: C; the decoder's layers have C, C/2, C/4, C/8, C/8 channels, the last `level` of them.
+        hidden: C; the decoder's layers have C, C/2, C/4, C/8, C/8 channels, as many as it takes.
         initializer: False sets the hidden state to the mask itself and the cell state to zero.
         encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or
             `merged`, which does so with the initialiser's own backbone.
@@ -187,7 +187,7 @@ class S2S(nn.Module):
             self.initializer = self.encoder if encoder == "merged" else trunk(True, 2)
         self.video = VideoRepresentation(hidden, activation, peepholes, norm) if video != "none" else None
         self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
-        widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][-layers:]
+        widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][:layers]
         self.decoder = Decoder(hidden, widths, upsampling, units, norm)
         self.stride = 2**layers
         for part in self.children():

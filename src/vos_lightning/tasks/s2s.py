@@ -89,7 +89,8 @@ def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
     """
     size, state, previous = frames.shape[-2:], model.start(frames[:, 0], masks), masks
     hidden, outputs = [], []
-    for read in model.read(model.encode(frames))[1:]:
+    whole = model.video is not None  # the representation is of the first frame too
+    for read in model.read(model.encode(frames if whole else frames[:, 1:]))[whole:]:
         state = model.advance(read, state, previous)
         hidden.append(state[1])
         if model.reads_previous:
