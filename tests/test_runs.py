@@ -59,18 +59,25 @@ def test_every_configuration_composes():
         build_model(compose_train([f"model={name}", "scale=embedded"]).model)
 
 
+UNPUBLISHED = {"s2s_encoder": ["previous_mask"], "s2svideo_table1": ["none transposed", "clip transposed"]}
+
+
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
     cells = expand([f"sweeps={sweep}", "scale=embedded"])
     published = cells[0].cfg.table.cells
-    assert len(cells) == len(published)
-    assert len({json.dumps(cell.values) for cell in cells}) == len(cells)
+    assert len({json.dumps(settings(cell.cfg)) for cell in cells}) == len(cells)
+    without = []
     for cell in cells:
         build_model(cell.cfg.model)
         fitting = [p for p in published if all(OmegaConf.select(cell.cfg, k) == v for k, v in p.set.items())]
-        assert len(fitting) == 1
-        # The paper rounds each figure on its own; "J&F" is the mean of J and F.
-        assert pytest.approx((fitting[0].J + fitting[0].F) / 2, abs=0.11) == fitting[0].JF
+        assert len(fitting) <= 1
+        without += [] if fitting else [" ".join(cell.values.values())]
+        for row in fitting:
+            if "JF" in row:  # the paper rounds each figure on its own; "J&F" is the mean of J and F
+                assert pytest.approx((row.J + row.F) / 2, abs=0.11) == row.JF
+    assert without == UNPUBLISHED.get(sweep, [])
+    assert len(cells) - len(without) == len(published)
 
 
 def test_a_seed_list_multiplies_a_sweep():

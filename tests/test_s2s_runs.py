@@ -1,0 +1,132 @@
+"""Runs of S2S that start from others, and the tables and reports of its sweeps, on tiny data."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from PIL import Image
+
+from vos_lightning import tables
+from vos_lightning.errors import InputError
+from vos_lightning.reports import report
+from vos_lightning.runs import Run
+from vos_lightning.sweep import Cell, expand
+from vos_lightning.training import run_of, train
+
+YOUTUBE = "{seed: 0, train: 6, valid: 6, test: 0, frames: 4, height: 32, width: 64}"
+TREES = (
+    "{seed: 0, train: 2, val: 1, segtrack: 0, jumpcut: 0, youtube_objects: 0, frames: 6, added_frames: 2, "
+    "height: 32, width: 64}"
+)
+DATA = ["data.size=[32,64]", "data.clip_length=[2,3]", "data.samples=4", "data.val_clips=1"]
+TINY = [*DATA, "scale=embedded", "model.hidden=16", "model.bn=frozen", "train.stages=[{epochs: 1}]"]
+
+
+class Trained(NamedTuple):
+    """The cells of three sweeps, and when each folder's weights were written."""
+
+    cells: dict[str, list[Cell]]
+    written: dict[Path, list[int]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Every run of the sweeps, one after the other; Table 3 keeps the weights of Table 2 as they are."""
+    root = tmp_path_factory.mktemp("runs")
+    places = [f"data.cache={root}", f"run.root={root}/runs", f"run.frame_cache={root}/frames"]
+    common = [*TINY, *places, "run.threads=1", "run.accelerator=cpu", "predict.online.steps=1"]
+    first = [*TINY, f"data.cache={root}", f"data.spec={YOUTUBE}"]
+    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s_table2", *first])
+    still = ["optim.lr=0", "optim.backbone_lr=0", "optim.weight_decay=0"]
+    sweeps = {
+        "s2s_table2": [*common, f"data.spec={YOUTUBE}"],
+        "s2s_table3": [*common, f"data.spec={TREES}", f"train.first=[{quoted}]", *still],
+        "s2svideo_table1": [*common, f"data.spec={YOUTUBE}", "model.upsampling=bilinear"],
+    }
+    cells = {name: expand([f"sweeps={name}", *more]) for name, more in sweeps.items()}
+    written: dict[Path, list[int]] = {}
+    for cell in (cell for found in cells.values() for cell in found):
+        train(cell.cfg)
+        for path in (root / "runs").glob("*/last.ckpt"):
+            times = written.setdefault(path.parent, [])
+            if path.stat().st_mtime_ns not in times:
+                times.append(path.stat().st_mtime_ns)
+    return Trained(cells, written)
+
+
+def runs(trained: Trained, sweep: str) -> list[Run]:
+    return [run_of(cell.cfg) for cell in trained.cells[sweep]]
+
+
+def test_the_same_cell_of_several_tables_is_one_run() -> None:
+    sweeps = ("s2s_table2", "s2s_table4", "s2s_initializer", "s2s_encoder")
+    folders = [[Run.of(cell.cfg, {}).folder for cell in expand([f"sweeps={sweep}"])] for sweep in sweeps]
+    assert len({found[0] for found in folders}) == 1
+    assert len({folder for found in folders for folder in found}) == sum(map(len, folders)) - 3
+
+
+def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trained) -> None:
+    base, tuned = runs(trained, "s2s_table2")[0], runs(trained, "s2s_table3")[0]
+    assert all(len(times) == 1 for times in trained.written.values())
+    assert set(trained.written) == {base.folder, tuned.folder} | {
+        run.folder for run in runs(trained, "s2svideo_table1")
+    }
+    ours, expected = (torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (tuned, base))
+    assert all(torch.equal(ours[key], value) for key, value in expected.items())  # Table 3's rate is 0 here
+    assert tuned.result()["steps"] > 0
+
+
+@pytest.mark.parametrize("sweep", ["s2s_table2", "s2s_table3"])
+def test_online_learning_trains_nothing_before(trained: Trained, sweep: str) -> None:
+    without, online = (run.result() for run in runs(trained, sweep))
+    assert online["checkpoint_hash"] == without["checkpoint_hash"]
+    assert online["steps"] == 0 and online["train_seconds"] == 0
+    assert all(t["online_seconds"] > 0 for t in online["timings"])
+    assert not any(t["online_seconds"] for t in without["timings"])
+
+
+def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_path: Path) -> None:
+    cells = trained.cells["s2s_table2"]
+    names, lines = tables.cells_of(tables.build_table(cells))
+    by_name = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
+    for run, cell in zip(runs(trained, "s2s_table2"), cells, strict=True):
+        scores, line = run.result()["scores"], by_name[next(iter(cell.values.values()))]
+        assert line["valid J mean"] == f"{100 * scores['J_seen']:.1f}/{100 * scores['J_unseen']:.1f}"
+        assert line["difference"] == "other data"
+    assert by_name["True"]["paper J mean"] == "66.9/66.8"
+    assert by_name["SegFlow"]["paper J mean"] == "40.4/38.5" and by_name["SegFlow"]["valid J mean"] == ""
+    assert by_name["first mask copied"]["paper J mean"] == ""
+
+    server = tmp_path / "server.yaml"
+    server.write_text("cells:\n- {set: {predict.online.enabled: true}, J_seen: 50.0}\n")
+    names, lines = tables.cells_of(tables.build_table(cells, server))
+    shown = {line[0]: line[names.index("server test J mean")] for line in lines}
+    assert (shown["True"], shown["False"]) == ("50.0/-", "-")
+    server.write_text("cells:\n- {set: {predict.online.enabled: true}, JF: 50.0}\n")
+    with pytest.raises(InputError, match=r"server\.yaml: JF is no figure of this table"):
+        tables.build_table(cells, server)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "pictures"),
+    [
+        ("s2s_table2", ["position"]),
+        ("s2s_table3", ["overlays"]),
+        ("s2svideo_table1", ["losses", "position"]),
+    ],
+)
+def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictures: list[str]) -> None:
+    lines = report(tables.build_table(trained.cells[sweep]), tmp_path / "table")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"table-{name}.png" for name in pictures]
+    for path in tmp_path.iterdir():
+        assert str(path) in "\n".join(lines)
+        darkest, brightest = Image.open(path).convert("L").getextrema()
+        assert darkest < brightest
+    if sweep == "s2s_table2":
+        scores = runs(trained, sweep)[0].result()["scores"]
+        counted = {count: str(found["objects"]) for count, found in scores["instances"].items()}
+        assert counted and all(
+            any(line.split()[:3] == ["False", count, objects] for line in "\n".join(lines).splitlines())
+            for count, objects in counted.items()
+        )
