@@ -1,4 +1,4 @@
-"""S2S along whole videos: objects that come late, windows of the representation, and what is kept of the past."""
+"""S2S along whole videos: late objects, windows of the representation, and what is read ahead."""
 
 import itertools
 from collections.abc import Iterator
