@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from test_s2s import SIZE, box, ready, video
+from test_s2s import SIZE, ready
+from test_s2s_videos import box, video
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence, sequence_of

@@ -1,12 +1,10 @@
-"""S2S against slow direct formulas, every field of it against its neighbours, and along videos."""
+"""S2S against slow direct formulas, and every field of it against its neighbours."""
 
 import copy
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,10 +12,9 @@ from torch import Tensor, nn
 
 from vos_lightning.backbones import Backbone
 from vos_lightning.checkpoints import load_strictly
-from vos_lightning.data.clips import Clip, to_network
+from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.models.s2s import S2S
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
 from vos_lightning.recurrence import SequenceConvLSTM
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage, unroll
@@ -323,103 +320,3 @@ def test_a_saved_network_gives_the_same_masks(tmp_path: Path) -> None:
     assert {"cell.peepholes", "video.cell.peepholes"} <= set(model.state_dict())
     with torch.no_grad():
         assert torch.equal(*(unroll(m, *random_clip()) for m in (model, other)))
-
-
-# --- along videos ----------------------------------------------------------------------------------------
-
-PROTOCOL = Protocol(SIZE, merge="argmax")
-
-
-def video(frames: int = 7) -> list[np.ndarray]:
-    return list(np.random.default_rng(0).integers(0, 256, (frames, *SIZE, 3), dtype=np.uint8))
-
-
-def box(left: int, number: int = 1) -> np.ndarray:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[6:26, left : left + 16] = number
-    return mask
-
-
-def soft(model: S2S, frames: list[np.ndarray], given: dict[int, np.ndarray]) -> Tensor:
-    """The probabilities of a video, (T, O, H, W)."""
-    return torch.stack(list(probabilities(model, frames, given, PROTOCOL)))
-
-
-def as_clip(model: S2S, frames: list[np.ndarray], *masks: np.ndarray) -> Tensor:
-    """The same by `unroll`, the given masks first."""
-    given = torch.from_numpy(np.stack(masks)).float()
-    with torch.no_grad():
-        logits = unroll(model, to_network(frames, SIZE)[None], given[None])
-    return torch.cat([given[None], logits[:, 0].sigmoid()])
-
-
-ALONG: list[dict[str, Any]] = [{}, {"encoder": "previous_mask"}, {"encoder": "merged"}, {"video": "clip"}]
-
-
-@pytest.mark.parametrize("fields", ALONG, ids=name_of)
-def test_a_video_is_one_long_clip(fields: dict) -> None:
-    model = ready(**fields)
-    expected = as_clip(model, video(), box(4), box(40))
-    torch.testing.assert_close(soft(model, video(), {0: box(4) + box(40, 2)}), expected, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("fields", ALONG[:3], ids=name_of)
-def test_a_late_object_is_segmented_from_its_frame_as_if_alone(fields: dict) -> None:
-    model, late = ready(**fields), 3
-    found = soft(model, video(), {0: box(4), late: box(40, 2)})
-    torch.testing.assert_close(found[:, 0], soft(model, video(), {0: box(4)})[:, 0])
-    assert not found[:late, 1].any()
-    torch.testing.assert_close(found[late:, 1], soft(model, video()[late:], {0: box(40)})[:, 0])
-
-
-def test_given_masks_are_kept() -> None:
-    given = {0: box(4), 3: box(40, 2)}
-    masks = list(propagate(ready(), video(), given, PROTOCOL))
-    assert np.array_equal(masks[0], given[0])
-    assert np.array_equal(masks[3] == 2, given[3] == 2)
-    assert not any((mask == 2).any() for mask in masks[:3])
-
-
-def test_ids_need_not_be_contiguous() -> None:
-    model = ready()
-    found = soft(model, video(), {0: box(4) + box(40, 3)})
-    torch.testing.assert_close(found[:, [0, 2]], soft(model, video(), {0: box(4) + box(40, 2)}))
-    assert not found[:, 1].any()
-
-
-def test_a_first_mask_may_be_empty() -> None:
-    model, empty = ready(), np.zeros(SIZE, np.uint8)
-    found = soft(model, video(), {0: empty, 2: box(4)})
-    torch.testing.assert_close(found, soft(model, video(), {2: box(4)}))
-    assert found[2].any() and not found[:2].any()
-
-
-@torch.no_grad()
-def test_a_window_has_its_own_representation() -> None:
-    model, mask = ready(video="clip", window=3), torch.from_numpy(box(4)).float()[None, None]
-    frames = to_network(video(), SIZE)[None]
-    features = model.encode(frames)
-    reads = [read for t in range(0, 7, 3) for read in model.read(features[t : t + 3])]
-    state, expected = model.start(frames[:, 0], mask), [mask[0]]
-    for read in reads[1:]:
-        state = model.advance(read, state, mask)
-        expected.append(model.decode(state[1], SIZE)[0].sigmoid())
-    windowed = soft(model, video(), {0: box(4)})
-    torch.testing.assert_close(windowed, torch.stack(expected), rtol=1e-3, atol=1e-5)
-    model.window = 0
-    assert (soft(model, video(), {0: box(4)}) - windowed).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("fields", [{}, {"video": "clip", "window": 3}], ids=name_of)
-def test_an_endless_video_is_read_as_it_is_segmented(fields: dict) -> None:
-    read = []
-
-    def endless() -> Iterator[np.ndarray]:
-        for t in itertools.count():
-            read.append(t)
-            yield video(1)[0]
-
-    masks = propagate(ready(**fields), endless(), {0: box(4)}, PROTOCOL)
-    for t in range(9):
-        next(masks)
-        assert t < len(read) <= t + ENCODED_TOGETHER + fields.get("window", 0)
