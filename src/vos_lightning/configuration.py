@@ -113,11 +113,14 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
 
     Raises InputError for a field with an unknown value.
     """
+    from vos_lightning.errors import InputError
     from vos_lightning.evaluation import Segmenter
     from vos_lightning.inference import for_inference
     from vos_lightning.online import OnlineLearning
 
     predict = cfg.predict
+    if predict.online.enabled and predict.precision != "fp32":
+        raise InputError(f"predict.precision={predict.precision}: online learning needs fp32.")
     ready = for_inference(model.to(device), predict.precision)
     fields = {str(k): v for k, v in predict.online.items() if k != "enabled"}
     online = OnlineLearning(seed=cfg.seed, **fields) if predict.online.enabled else None

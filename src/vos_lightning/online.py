@@ -67,9 +67,12 @@ def tune(
     if not len(objects):
         return model
     tuned = copy.deepcopy(model)
-    tuned.requires_grad_(False)
     learning = [part for part in (tuned.initializer, tuned.encoder, tuned.decoder) if part is not None]
-    parameters = list(dict.fromkeys(p for part in learning for p in part.requires_grad_().parameters()))
+    learnt = [p for part in learning for p in part.parameters() if p.requires_grad]  # no frozen DeepLab
+    parameters = list(dict.fromkeys(learnt))  # a merged encoder is the initialiser too
+    tuned.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_()
     optimizer = Adam(parameters, lr=settings.lr)
     first, rng = to_network([frame], size)[0], np.random.default_rng(settings.seed)
     scene = fill(first, objects.any(0))
@@ -83,7 +86,7 @@ def tune(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return tuned.requires_grad_(False)
+    return tuned
 
 
 def possible_frame(

@@ -121,6 +121,8 @@ class DrawSampler(Sampler[Draw]):
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(self.samples)
         low, high = self.lengths
+        if self.every_frame:
+            low = high  # or some would end before the second annotated frame
         lengths = rng.integers(low, high + 1, -(-self.samples // self.batch_size))
         return iter(
             [
