@@ -59,7 +59,7 @@ def test_every_configuration_composes():
         build_model(compose_train([f"model={name}", "scale=embedded"]).model)
 
 
-UNPUBLISHED = {"s2s_encoder": ["previous_mask"], "s2svideo_table1": ["none transposed", "clip transposed"]}
+UNPUBLISHED = {"s2s-encoder": ["previous_mask"], "s2svideo-table1": ["none transposed", "clip transposed"]}
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

@@ -37,12 +37,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     places = [f"data.cache={root}", f"run.root={root}/runs", f"run.frame_cache={root}/frames"]
     common = [*TINY, *places, "run.threads=1", "run.accelerator=cpu", "predict.online.steps=1"]
     first = [*TINY, f"data.cache={root}", f"data.spec={YOUTUBE}"]
-    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s_table2", *first])
+    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s-table2", *first])
     still = ["optim.lr=0", "optim.backbone_lr=0", "optim.weight_decay=0"]
     sweeps = {
-        "s2s_table2": [*common, f"data.spec={YOUTUBE}"],
-        "s2s_table3": [*common, f"data.spec={TREES}", f"train.first=[{quoted}]", *still],
-        "s2svideo_table1": [*common, f"data.spec={YOUTUBE}", "model.upsampling=bilinear"],
+        "s2s-table2": [*common, f"data.spec={YOUTUBE}"],
+        "s2s-table3": [*common, f"data.spec={TREES}", f"train.first=[{quoted}]", *still],
+        "s2svideo-table1": [*common, f"data.spec={YOUTUBE}", "model.upsampling=bilinear"],
     }
     cells = {name: expand([f"sweeps={name}", *more]) for name, more in sweeps.items()}
     written: dict[Path, list[int]] = {}
@@ -60,24 +60,24 @@ def runs(trained: Trained, sweep: str) -> list[Run]:
 
 
 def test_the_same_cell_of_several_tables_is_one_run() -> None:
-    sweeps = ("s2s_table2", "s2s_table4", "s2s_initializer", "s2s_encoder")
+    sweeps = ("s2s-table2", "s2s-table4", "s2s-initializer", "s2s-encoder")
     folders = [[Run.of(cell.cfg, {}).folder for cell in expand([f"sweeps={sweep}"])] for sweep in sweeps]
     assert len({found[0] for found in folders}) == 1
     assert len({folder for found in folders for folder in found}) == sum(map(len, folders)) - 3
 
 
 def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trained) -> None:
-    base, tuned = runs(trained, "s2s_table2")[0], runs(trained, "s2s_table3")[0]
+    base, tuned = runs(trained, "s2s-table2")[0], runs(trained, "s2s-table3")[0]
     assert all(len(times) == 1 for times in trained.written.values())
     assert set(trained.written) == {base.folder, tuned.folder} | {
-        run.folder for run in runs(trained, "s2svideo_table1")
+        run.folder for run in runs(trained, "s2svideo-table1")
     }
     ours, expected = (torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (tuned, base))
     assert all(torch.equal(ours[key], value) for key, value in expected.items())  # Table 3's rate is 0 here
     assert tuned.result()["steps"] > 0
 
 
-@pytest.mark.parametrize("sweep", ["s2s_table2", "s2s_table3"])
+@pytest.mark.parametrize("sweep", ["s2s-table2", "s2s-table3"])
 def test_online_learning_trains_nothing_before(trained: Trained, sweep: str) -> None:
     without, online = (run.result() for run in runs(trained, sweep))
     assert online["checkpoint_hash"] == without["checkpoint_hash"]
@@ -87,10 +87,10 @@ def test_online_learning_trains_nothing_before(trained: Trained, sweep: str) -> 
 
 
 def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_path: Path) -> None:
-    cells = trained.cells["s2s_table2"]
+    cells = trained.cells["s2s-table2"]
     names, lines = tables.cells_of(tables.build_table(cells))
     by_name = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
-    for run, cell in zip(runs(trained, "s2s_table2"), cells, strict=True):
+    for run, cell in zip(runs(trained, "s2s-table2"), cells, strict=True):
         scores, line = run.result()["scores"], by_name[next(iter(cell.values.values()))]
         assert line["valid J mean"] == f"{100 * scores['J_seen']:.1f}/{100 * scores['J_unseen']:.1f}"
         assert line["difference"] == "other data"
@@ -111,9 +111,9 @@ def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_p
 @pytest.mark.parametrize(
     ("sweep", "pictures"),
     [
-        ("s2s_table2", ["position"]),
-        ("s2s_table3", ["overlays"]),
-        ("s2svideo_table1", ["losses", "position"]),
+        ("s2s-table2", ["position"]),
+        ("s2s-table3", ["overlays"]),
+        ("s2svideo-table1", ["losses", "position"]),
     ],
 )
 def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictures: list[str]) -> None:
@@ -123,7 +123,7 @@ def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictu
         assert str(path) in "\n".join(lines)
         darkest, brightest = Image.open(path).convert("L").getextrema()
         assert darkest < brightest
-    if sweep == "s2s_table2":
+    if sweep == "s2s-table2":
         scores = runs(trained, sweep)[0].result()["scores"]
         counted = {count: str(found["objects"]) for count, found in scores["instances"].items()}
         assert counted and all(
