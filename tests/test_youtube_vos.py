@@ -85,7 +85,6 @@ def test_the_oddities_of_the_real_data_are_there(folder: Path) -> None:
         "train-0011",
     }
     assert {s.name for s in train if max(s.starts.values()) > 0} == {"train-0003", "train-0011"}
-    assert any(np.diff(times).max(initial=1) > 1 for s in train for times in s.presence.values())
     assert [len(s.objects) for s in train[::2]] == [1] * 6
 
 
@@ -197,10 +196,10 @@ def test_faults_of_meta_json_are_named(tree: Path, folder: Path) -> None:
     meta = tree / "valid" / "meta.json"
     for text in ("{", "[]", '{"video": {}}', '{"videos": []}'):
         meta.write_text(text)
-        with pytest.raises(InputError, match=r'meta\.json: not JSON with "videos"'):
+        with pytest.raises(InputError, match=r'meta\.json: (not readable as JSON|no "videos")'):
             load_youtube_vos(tree, "valid")
     meta.write_text('{"videos": {"valid-0000": {"objects": {"1": {"frames": ["00000"]}}}}}')
-    with pytest.raises(InputError, match="video valid-0000 needs objects by id"):
+    with pytest.raises(InputError, match='video valid-0000, object 1: no "category"'):
         load_youtube_vos(tree, "valid")
     shutil.copy(folder / "valid" / "meta.json", meta)
     edit_meta(tree, lambda videos: videos["valid-0002"]["objects"]["1"]["frames"].append("00040"))

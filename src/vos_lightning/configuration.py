@@ -119,6 +119,8 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
     from vos_lightning.online import OnlineLearning
 
     predict = cfg.predict
+    if predict.online.enabled and cfg.model.architecture != "s2s":
+        raise InputError("predict.online.enabled=true: needs model.architecture=s2s.")
     if predict.online.enabled and predict.precision != "fp32":
         raise InputError(f"predict.precision={predict.precision}: online learning needs fp32.")
     ready = for_inference(model.to(device), predict.precision)

@@ -6,12 +6,14 @@ A sweep asks for them by `table.reports`; each names the paper's figure that it 
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vos_lightning.configuration import build_data
 from vos_lightning.data.images import read_mask
 from vos_lightning.plots import loss_curves, overlay_sheet, position_curves
+from vos_lightning.runs import Run
 from vos_lightning.scoring.youtube_vos import GROUPS
-from vos_lightning.tables import Row, Table
+from vos_lightning.tables import Table
 from vos_lightning.text_tables import as_text
 
 FRAMES_SHOWN = 5
@@ -27,15 +29,30 @@ def report(table: Table, stem: Path) -> list[str]:
     Returns:
         Lines to print, each report's after an empty one.
     """
-    rows = {" ".join(row.values.values()): row for row in table.rows if row.results}
+    runs = {" ".join(row.values.values()): row.first for row in table.rows if row.first is not None}
     lines = []
-    for name in table.cfg.table.get("reports", []) if rows else []:
-        lines += ["", *REPORTS[name](table, rows, stem.with_name(f"{stem.name}-{name}.png"))]
+    for name in table.cfg.table.get("reports", []):
+        chosen = {label: run for label, run in runs.items() if _has(run, name)}
+        if chosen:
+            lines += ["", *REPORTS[name](table, chosen, stem.with_name(f"{stem.name}-{name}.png"))]
     return lines
 
 
-def _position(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
-    curves = {label: row.results[0]["scores"]["position"] for label, row in rows.items()}
+def _has(run: Run, report: str) -> bool:
+    """Whether a run has what a report shows: scores of YouTube-VOS have curves, a training has losses."""
+    if report == "losses":
+        return (run.folder / "losses.csv").is_file()
+    return report == "overlays" or report in _scores(run)
+
+
+def _scores(run: Run) -> dict[str, Any]:
+    result = run.result()
+    assert result is not None
+    return result["scores"]
+
+
+def _position(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
+    curves = {label: _scores(run)["position"] for label, run in runs.items()}
     limits = next(iter(curves.values()))["limits"]
     lines = [
         [label, group, *("-" if j is None else f"{100 * j:.1f}" for j in curve[f"J_{group}"])]
@@ -47,30 +64,30 @@ def _position(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
     return [f"J over the relative position in the video (S2S, Figure 3): {path}", "", as_text(columns, lines)]
 
 
-def _instances(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
+def _instances(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
     lines = [
         [label, count, str(found["objects"]), f"{100 * found['J']:.1f}", f"{100 * found['F']:.1f}"]
-        for label, row in rows.items()
-        for count, found in row.results[0]["scores"]["instances"].items()
+        for label, run in runs.items()
+        for count, found in _scores(run)["instances"].items()
     ]
     columns = ["", "objects in the video", "objects", "J", "F"]
     return ["J and F by the number of objects in the video (RVOS, Table 3)", "", as_text(columns, lines)]
 
 
-def _losses(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
+def _losses(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
     curves = {}
-    for label, row in rows.items():
-        with (row.runs[0].folder / "losses.csv").open(newline="") as file:
+    for label, run in runs.items():
+        with (run.folder / "losses.csv").open(newline="") as file:
             points = [(float(p["step"]), float(p["loss"])) for p in csv.DictReader(file)]
         curves[label] = ([step for step, _ in points], [loss for _, loss in points])
     loss_curves(path, curves)
     return [f"Binary cross-entropy over iterations (S2S with video representations, Figure 2): {path}"]
 
 
-def _overlays(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
+def _overlays(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
     """The scored sequence in which the rows differ most, at the same frames (S2S, Figure 5)."""
     spread: dict[str, float] = {}
-    objects = [row.results[0]["scores"]["per_object"] for row in rows.values()]
+    objects = [_scores(run)["per_object"] for run in runs.values()]
     for name in objects[0]:
         values = [scores[name]["J"] for scores in objects if name in scores]
         spread[name] = values[-1] - values[0]
@@ -80,8 +97,8 @@ def _overlays(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
     last = len(sequence.asked) - 1
     times = [sequence.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
     sheet = {}
-    for label, row in rows.items():
-        folder = row.runs[0].folder / "masks" / name
+    for label, run in runs.items():
+        folder = run.folder / "masks" / name
         sheet[label] = [
             (sequence.frame(t), read_mask(folder / f"{sequence.frames[t].stem}.png")) for t in times
         ]
@@ -89,7 +106,7 @@ def _overlays(table: Table, rows: dict[str, Row], path: Path) -> list[str]:
     return [f"The same frames in every row (S2S, Figure 5), sequence {name}, which gains most: {path}"]
 
 
-REPORTS: dict[str, Callable[[Table, dict[str, Row], Path], list[str]]] = {
+REPORTS: dict[str, Callable[[Table, dict[str, Run], Path], list[str]]] = {
     "position": _position,
     "instances": _instances,
     "losses": _losses,

@@ -59,10 +59,15 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     for place in PLACES:
         node, key = place.split(".")
         resolved[node].pop(key, None)
-    online = resolved["predict"].get("online")
-    if online and not online["enabled"]:
-        resolved["predict"]["online"] = {"enabled": False}  # its other fields decide nothing
     return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
+
+
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others: its settings less the fields of online learning where there is none."""
+    predict = settings.get("predict", {})
+    if predict.get("online", {}).get("enabled", True):
+        return dict(settings)
+    return {**settings, "predict": {**predict, "online": {"enabled": False}}}
 
 
 def content_hash(content: Any) -> str:
@@ -105,7 +110,8 @@ class Run:
         Raises InputError if a mandatory field is not set.
         """
         chosen = settings(cfg) | {"data_version": data_version}
-        name = f"{chosen['data']['name']}-{chosen['model']['name']}-s{chosen['seed']}-{content_hash(chosen)}"
+        names = f"{chosen['data']['name']}-{chosen['model']['name']}-s{chosen['seed']}"
+        name = f"{names}-{content_hash(identity(chosen))}"
         return cls(chosen, Path(cfg.run.dir) if cfg.run.dir else Path(cfg.run.root) / name)
 
     @property
@@ -157,7 +163,7 @@ class Run:
         """Raises InputError if the folder belongs to a run with other settings; says which differ."""
         path = self.folder / "config.yaml"
         if path.is_file():
-            there, here = flatten(settings(read_config(path))), flatten(self.settings)
+            there, here = (flatten(identity(s)) for s in (settings(read_config(path)), self.settings))
             differing = [
                 f"{key} is {there.get(key, 'absent')} there and {here.get(key, 'absent')} here"
                 for key in sorted(there.keys() | here.keys())

@@ -62,6 +62,11 @@ class Row:
         """Results of the finished runs."""
         return [result for run in self.runs if (result := run.result()) is not None]
 
+    @property
+    def first(self) -> Run | None:
+        """The first finished run."""
+        return next((run for run in self.runs if run.result() is not None), None)
+
     def measured(self, key: str) -> list[float]:
         """A figure of each finished run that has it."""
         return [value for result in self.results if (value := figure(result, key)) is not None]
@@ -270,7 +275,8 @@ def _conditions(cfg: DictConfig) -> str:
     if data.samples:
         epochs = f"{epochs} epochs of {data.samples} clips"
     steps = f"{epochs} epochs".replace("clips epochs", "clips")
-    weights = train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
+    first = train.first and f"the run of {' '.join(train.first)}"
+    weights = first or train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
     return (
         f"{cfg.model.name}, {cfg.model.backbone} from {weights}, {size}, batch {data.batch_size}, "
         f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}"

@@ -25,7 +25,7 @@ from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
 from vos_lightning.memory import keep_freed_memory, peak_memory
 from vos_lightning.models.s2s import S2S
-from vos_lightning.runs import Run, code_version, content_hash, write_json
+from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
@@ -58,13 +58,17 @@ def first_of(cfg: DictConfig) -> DictConfig | None:
 def run_of(cfg: DictConfig, data: VideoData | None = None) -> Run:
     """The run of a configuration on the data as it is: its identity holds a fingerprint of the files used."""
     data = data or build_data(cfg)
-    splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split))
-    versions = {split: fingerprint(data.sequences(split)) for split in splits}
+    splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split), False)
+    splits[cfg.data.train_split] |= data.every_frame
+    splits[cfg.data.score_split] |= cfg.predict.all_frames
+    versions = {
+        split: fingerprint(data.sequences(split, all_frames=every)) for split, every in splits.items()
+    }
     if cfg.train.init_from:
         versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
     first = first_of(cfg)
     if first is not None:
-        versions["first"] = content_hash(run_of(first).settings)
+        versions["first"] = content_hash(identity(run_of(first).settings))
     return Run.of(cfg, versions)
 
 
@@ -133,6 +137,8 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
             say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     work = Work(build_task(cfg), data, scored, submitted)
+    if isinstance(work.task, ObjectSegmentation):
+        data.every_frame_at = work.task.takes_every_frame
     build_segmenter(cfg, work.task.model, "cpu")
     check_readable([*work.scored, *submitted], cfg.model.slots)
     data.setup()
@@ -181,7 +187,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "data": cfg.data.name,
             "data_version": run.settings["data_version"],
             "seed": cfg.seed,
-            "config_hash": content_hash(run.settings),
+            "config_hash": content_hash(identity(run.settings)),
             "code_version": version,
             "checkpoint_hash": checkpoint_hash(checkpoint),
             "steps": trainer.global_step,

@@ -55,7 +55,8 @@ class RunLogger(WandbLogger):
         scores = {f"{result['split']}/{key}": result["scores"][key] for key in ("JF", "J", "F")}
         self.experiment.summary.update(scores)
         for sequence in sequences[:OVERLAYS]:
-            times = [len(sequence) // 4, len(sequence) // 2, len(sequence) - 1]
+            asked = sequence.asked
+            times = [asked[len(asked) // 4], asked[len(asked) // 2], asked[-1]]
             images = [_overlay(sequence, t, masks / sequence.name) for t in times]
             self.experiment.log({f"masks/{sequence.name}": images})
 

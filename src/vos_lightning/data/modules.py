@@ -2,11 +2,12 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.davis import load_davis
@@ -66,6 +67,7 @@ class VideoData(LightningDataModule):
         self.augment, self.train_split, self.val_split = augment, train_split, val_split
         self.val_clips, self.seed, self.workers = val_clips, seed, workers
         self.frame_cache = frame_cache
+        self.every_frame_at: Callable[[int], bool] = lambda epoch: False  # set by what trains
 
     @abstractmethod
     def sequences(
@@ -88,11 +90,13 @@ class VideoData(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Lists the clips. Raises InputError for a split that cannot be read."""
         augmentation = Augmentation() if self.augment else None
-        self.train_clips = self._clips(self.train_split, augmentation)
-        self.val_windows = self._clips(self.val_split, None)
+        self.train_clips = self._clips(self.train_split, augmentation, self.every_frame)
+        self.val_windows = self._clips(self.val_split, None, False)
 
-    def _clips(self, split: str, augmentation: Augmentation | None) -> ObjectClips | ClipDataset:
-        sequences = self.sequences(split, all_frames=self.every_frame and augmentation is not None)
+    def _clips(
+        self, split: str, augmentation: Augmentation | None, all_frames: bool
+    ) -> ObjectClips | ClipDataset:
+        sequences = self.sequences(split, all_frames=all_frames)
         if self.one_object:
             return ObjectClips(sequences, self.size, augmentation, self.seed, self.frame_cache)
         return ClipDataset(
@@ -104,9 +108,14 @@ class VideoData(LightningDataModule):
         clips = self.train_clips
         if isinstance(clips, ObjectClips):
             samples = self.samples or len(clips)
-            sampler: Sampler = DrawSampler(samples, self.batch_size, self.clip_length, self.seed)
+            sampler: DrawSampler | EpochSampler = DrawSampler(
+                samples, self.batch_size, self.clip_length, self.seed, self.every_frame_at
+            )
         else:
             samples, sampler = len(clips), EpochSampler(len(clips), self.seed)
+        if self.trainer is not None:
+            # Loader processes start to draw before Lightning says which epoch a resumed run is at.
+            sampler.set_epoch(self.trainer.current_epoch)
         return self._loader(clips, sampler, drop_last=samples >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:

@@ -3,7 +3,7 @@
 Shapes: T frames of a clip, H W pixels of the network's input.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,8 @@ class ObjectClips(Dataset[Clip]):
     """Clips of one object each, at a random place where it is annotated and visible.
 
     A clip runs over consecutive annotated frames, or over all frames from an annotated one on. Its labels are
-    1 in the object; `counts` (T, 1) is 1 where the frame is annotated. A sequence that ends early repeats its
+    1 in the object; `counts` (T, 1) is 1 where the frame is annotated, and 0 throughout if no draw shows the
+    object in the first frame. A sequence that ends early repeats its
     last frame.
 
     Args:
@@ -75,12 +76,8 @@ class ObjectClips(Dataset[Clip]):
                 frames, labels = self.augmentation(frames, labels, rng)
             if labels[0].any():
                 break
-        else:
-            raise InputError(
-                f"{sequence.masks[times[0]]}: object {ident} of sequence {sequence.name} is not visible at "
-                f"{self.size[1]}x{self.size[0]} in {TRIES} draws; remove it or enlarge data.size."
-            )
-        counts = torch.tensor([[float(sequence.masks[t] is not None)] for t in times])
+        seen = bool(labels[0].any())  # one that vanishes at this size teaches nothing
+        counts = torch.tensor([[float(seen and sequence.masks[t] is not None)] for t in times])
         return Clip(frames, labels, counts)
 
     def _times(self, sequence: Sequence, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
@@ -104,11 +101,20 @@ class DrawSampler(Sampler[Draw]):
         batch_size: B.
         lengths: the shortest and the longest T.
         seed: of the order and of the lengths.
+        every_frame_at: whether the clips of an epoch run over frames without annotation too; they are then
+            of the longest T, or some would end before their second annotated frame.
     """
 
-    def __init__(self, samples: int, batch_size: int, lengths: tuple[int, int], seed: int) -> None:
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        lengths: tuple[int, int],
+        seed: int,
+        every_frame_at: Callable[[int], bool] = lambda epoch: False,
+    ) -> None:
         self.samples, self.batch_size, self.lengths, self.seed = samples, batch_size, lengths, seed
-        self.epoch, self.every_frame = 0, False
+        self.every_frame_at, self.epoch = every_frame_at, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -120,13 +126,14 @@ class DrawSampler(Sampler[Draw]):
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(self.samples)
+        every_frame = self.every_frame_at(self.epoch)
         low, high = self.lengths
-        if self.every_frame:
-            low = high  # or some would end before the second annotated frame
+        low = high if every_frame else low
         lengths = rng.integers(low, high + 1, -(-self.samples // self.batch_size))
+        offset = self.epoch * self.samples  # so that few samples an epoch come to every object in time
         return iter(
             [
-                Draw(self.epoch, int(i), int(lengths[n // self.batch_size]), self.every_frame)
+                Draw(self.epoch, offset + int(i), int(lengths[n // self.batch_size]), every_frame)
                 for n, i in enumerate(order)
             ]
         )

@@ -67,7 +67,7 @@ class Sequence:
     def is_binary(self) -> bool:
         """True if the only values in the sequence's masks are 0 and 255: one object, not void."""
         values: set[int] = set()
-        if self.presence is not None:
+        if self.categories is not None:  # ids, as YouTube-VOS has them
             return False
         for path in self.masks:
             if path is not None:
@@ -97,10 +97,10 @@ class Sequence:
 
     @cached_property
     def asked(self) -> tuple[int, ...]:
-        """The frames whose masks are asked for: those that `presence` lists, or else all."""
-        if self.presence is None:
+        """The frames whose masks a data set asks for: listed or annotated ones (YouTube-VOS), or else all."""
+        if self.presence is None or self.categories is None:
             return tuple(range(len(self)))
-        return tuple(sorted({t for frames in self.presence.values() for t in frames}))
+        return tuple(sorted({t for times in self.presence.values() for t in times} | set(self.annotated)))
 
     def given(self) -> dict[int, np.ndarray]:
         """Frame -> ids (H, W) uint8 of the objects that start there, all else background.

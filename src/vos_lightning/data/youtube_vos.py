@@ -10,16 +10,15 @@ Each of SPLIT and SPLIT_all_frames is a folder or a zip of that name; SPLIT is t
 and test as published, an object has no mask but its first.
 """
 
-import json
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from vos_lightning.data.files import File, find_tree, list_folder
 from vos_lightning.data.images import read_file
 from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
 
 IMAGES = "JPEGImages"
@@ -57,7 +56,7 @@ def load_youtube_vos(
     published = split.partition("-")[0]
     tree = _tree(root, published)
     every = _tree(root, f"{published}_all_frames") if all_frames else tree
-    videos = _read_meta(tree / "meta.json")
+    videos = _read_meta(tree)
     names = _choose(sorted(videos), split, portion, seed)
     if not names:
         raise InputError(f"{tree / 'meta.json'}: too few videos for split {split}; give more.")
@@ -71,15 +70,8 @@ def splits_there(root: Path) -> list[str]:
 
 def categories_of_training(root: Path) -> set[str]:
     """The seen categories, those of the training videos. Raises InputError as `load_youtube_vos`."""
-    videos = _read_meta(_tree(root, "train") / "meta.json")
+    videos = _read_meta(_tree(root, "train"))
     return {thing.category for objects in videos.values() for thing in objects.values()}
-
-
-class _Thing(NamedTuple):
-    """An object in meta.json, with the frames in which it is listed."""
-
-    category: str
-    frames: list[str]
 
 
 def _tree(root: Path, name: str) -> File:
@@ -91,24 +83,9 @@ def _tree(root: Path, name: str) -> File:
     return tree
 
 
-def _read_meta(file: File) -> dict[str, dict[int, _Thing]]:
-    """Video -> id -> object."""
-    try:
-        videos = json.loads(read_file(file))["videos"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f'{file}: not JSON with "videos" by name; fetch the file again.') from None
-    found = {}
-    for name, video in videos:
-        try:
-            things = {int(i): _Thing(o["category"], sorted(o["frames"])) for i, o in video["objects"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            things = {}
-        if not things or not all(thing.frames for thing in things.values()):
-            raise InputError(
-                f"{file}: video {name} needs objects by id, each with a category and frames; mend its entry."
-            )
-        found[name] = things
-    return found
+def _read_meta(tree: File) -> dict[str, dict[int, MetaObject]]:
+    file = tree / "meta.json"
+    return read_meta(read_file(file), str(file))
 
 
 def _choose(names: list[str], split: str, portion: int, seed: int) -> list[str]:
@@ -126,7 +103,7 @@ def _shuffle(names: list[str], seed: int) -> list[str]:
 
 
 def _load_video(
-    tree: File, every: File, name: str, objects: dict[int, _Thing], first_mask_only: bool
+    tree: File, every: File, name: str, objects: dict[int, MetaObject], first_mask_only: bool
 ) -> Sequence:
     images, annotations = every / IMAGES / name, tree / "Annotations" / name
     frames, masks = list_folder(images, ".jpg"), list_folder(annotations, ".png")

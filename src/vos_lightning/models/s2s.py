@@ -170,6 +170,8 @@ class S2S(nn.Module):
             raise InputError("model.encoder=merged: needs model.initializer=true.")
         if deeplab and encoder != "frame":
             raise InputError("model.deeplab=true: needs model.encoder=frame.")
+        if window < 0:
+            raise InputError(f"model.window={window}: must be 0 or more.")
         adapter, layers = mask_entry == "adapter", LEVELS.index(level) + 2
 
         def trunk(mask: bool, heads: int) -> Trunk:

@@ -92,7 +92,7 @@ def score_youtube_vos(
         pairs.append(
             (
                 Sequence(name, masks, masks, presence=presence, categories=categories),
-                Sequence(name, files, found, presence=presence),
+                Sequence(name, files, found, presence=presence, categories=categories),
             )
         )
     videos = _each(partial(_score_video, protocol=protocol), pairs, jobs)

@@ -3,6 +3,7 @@
 Shapes: a mask is (h, w) of integer ids at the video's own size.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
@@ -58,8 +59,9 @@ class YouTubeRules:
 
     @property
     def name(self) -> str:
-        """youtube-vos-PROTOCOL."""
-        return f"youtube-vos-{self.protocol}"
+        """youtube-vos-PROTOCOL and 8 hex digits of the seen categories."""
+        seen = hashlib.sha256("\n".join(sorted(self.seen)).encode()).hexdigest()[:8]
+        return f"youtube-vos-{self.protocol}-{seen}"
 
     def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
         """See `scoring.youtube_vos.score_video`."""

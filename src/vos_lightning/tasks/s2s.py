@@ -42,13 +42,9 @@ class ObjectSegmentation(ClipTask):
     def __init__(self, model: S2S, optimisation: Optimisation, stages: Sequence[ObjectStage]) -> None:
         super().__init__(model, optimisation, stages)
 
-    def on_train_epoch_start(self) -> None:
-        """Takes up a new stage; tells the sampler which frames it takes."""
-        super().on_train_epoch_start()
-        stage = self.stages[self.stage_at(self.current_epoch)]
-        clips = self.trainer.train_dataloader
-        assert clips is not None
-        clips.sampler.every_frame = stage.frames == "all"
+    def takes_every_frame(self, epoch: int) -> bool:
+        """Whether the clips of an epoch run over frames without annotation too."""
+        return self.stages[self.stage_at(epoch)].frames == "all"
 
     def clip_loss(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Unrolls the model over a batch of clips; each frame's cost is the mean over its pixels.
