@@ -19,6 +19,7 @@ from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
 from vos_lightning.runs import Run, settings, write_json
 from vos_lightning.sweep import compose_train, expand
+from vos_lightning.table_notes import notes
 from vos_lightning.training import train
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
@@ -232,7 +233,7 @@ def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp
     cells = davis_cells(root, tmp_path)
     columns, lines = tables.cells_of(tables.build_table(cells))
     assert [line[columns.index("difference")] for line in lines[:2]] == ["other data"] * 2
-    assert any("did not come back" in note for note in tables.notes(tables.build_table(cells)))
+    assert any("did not come back" in note for note in notes(tables.build_table(cells)))
 
     server = tmp_path / "server.yaml"
     server.write_text("cells:\n- {set: {model.reset_gates: 2}, JF: 33.0, J: 32.0, F: 34.0}\n")

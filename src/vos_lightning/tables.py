@@ -6,7 +6,6 @@ as seen/unseen.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -19,7 +18,7 @@ from vos_lightning.configuration import build_data
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence as VideoSequence
 from vos_lightning.errors import InputError
-from vos_lightning.runs import Run, code_version, read_json, write_json
+from vos_lightning.runs import Run, read_json, write_json
 from vos_lightning.sweep import Cell
 from vos_lightning.training import run_of
 
@@ -246,55 +245,8 @@ def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]])
     return "-" if set(parts) == {"-"} else "/".join(parts)
 
 
-def notes(table: Table) -> list[str]:
-    """What was scored and how, the versions, and whether the paper's order came back."""
-    cfg, results = table.cfg, [r for row in table.rows for r in row.results]
-    published = cfg.table.published
-    protocol = results[0]["scores"]["protocol"] if results else "not scored"
-    lines = [
-        f"Ours: {protocol}; on {cfg.data.name} {cfg.data.score_split}, {_conditions(cfg)}.",
-        f"Paper: {published.data} {published.split}.",
-        _order(table),
-    ]
-    if results:
-        codes, hashes = ({r[key] for r in results} for key in ("code_version", "config_hash"))
-        lines.append(
-            f"Code {', '.join(sorted(codes))} (now {code_version()}); "
-            f"configurations {' '.join(sorted(hashes))};"
-        )
-        data = results[0]["data_version"]
-        lines.append("data " + ", ".join(f"{split} {version}" for split, version in data.items()) + ".")
-    return lines
-
-
-def _conditions(cfg: DictConfig) -> str:
-    data, train = cfg.data, cfg.train
-    size, length = "x".join(map(str, data.size)), data.clip_length
-    frames = length if isinstance(length, int) else " to ".join(map(str, length))
-    epochs = sum(stage.epochs for stage in train.stages)
-    if data.samples:
-        epochs = f"{epochs} epochs of {data.samples} clips"
-    steps = f"{epochs} epochs".replace("clips epochs", "clips")
-    first = train.first and f"the run of {' '.join(train.first)}"
-    weights = first or train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
-    return (
-        f"{cfg.model.name}, {cfg.model.backbone} from {weights}, {size}, batch {data.batch_size}, "
-        f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}"
-    )
-
-
-def _order(table: Table) -> str:
-    known = [(row, table.ours(row), table.published(row)) for row in table.rows]
-    rows = [(" ".join(row.values.values()), a, b) for row, a, b in known if a is not None and b is not None]
-    if len(rows) < 2:
-        return "Order: too few cells are finished to compare with the paper's."
-    ours, paper = ([r[0] for r in sorted(rows, key=itemgetter(i), reverse=True)] for i in (1, 2))
-    verdict = "came back" if paper == ours else "did not come back"
-    return f"The paper's order ({', '.join(paper)}) {verdict}; here {', '.join(ours)}."
-
-
-def as_json(table: Table) -> dict[str, Any]:
-    """Every figure of the table, scores in 0..1 and the paper's and the server's in percent."""
+def as_json(table: Table, notes: list[str]) -> dict[str, Any]:
+    """Every figure of the table and the `notes` below it, scores in 0..1, the paper's and server's in percent."""
     rows = [
         {
             "values": row.values,
@@ -307,4 +259,4 @@ def as_json(table: Table) -> dict[str, Any]:
         }
         for row in table.rows
     ]
-    return {"title": table.title, "rows": rows, "baselines": table.baselines, "notes": notes(table)}
+    return {"title": table.title, "rows": rows, "baselines": table.baselines, "notes": notes}

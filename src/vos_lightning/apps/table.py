@@ -22,11 +22,12 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning.reports import report
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
+    from vos_lightning.table_notes import notes
     from vos_lightning.text_tables import as_markdown, as_text
 
     table = tables.build_table(expand(overrides), server)
     columns, lines = tables.cells_of(table)
-    remarks = tables.notes(table)
+    remarks = notes(table)
     cfg = table.cfg
     name = f"{cfg.run.group}-{cfg.data.name}-{cfg.run.scale}"
     folder = Path(cfg.run.root) / "tables"
@@ -36,7 +37,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     more = ["```", *below, "```", ""] if below else []
     markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
     (folder / f"{name}.md").write_text("\n".join(markdown))
-    write_json(folder / f"{name}.json", tables.as_json(table))
+    write_json(folder / f"{name}.json", tables.as_json(table, remarks))
     print(f"\nWritten: {folder / name}.md and .json")
     if cfg.run.logger is not None:
         from vos_lightning import wandb_log

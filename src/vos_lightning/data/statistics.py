@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.images import VOID
+from vos_lightning.data.files import find_tree
+from vos_lightning.data.images import VOID, read_file
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import (
     MASK_FOLDERS,
@@ -71,14 +72,14 @@ def youtube_vos_scale(root: Path, fps: float) -> Scale:
 
     Raises InputError for a meta.json that cannot be used.
     """
+    trees = [find_tree(root, name, "JPEGImages") for name in ("train", "valid", "test")]
+    files = [tree / "meta.json" for tree in trees if tree is not None]
     videos = [
-        list(objects.values())
-        for path in sorted(root.glob("*/meta.json"))
-        for objects in read_meta(path.read_bytes(), str(path)).values()
+        list(objects.values()) for file in files for objects in read_meta(read_file(file), str(file)).values()
     ]
     frames = 0
     for objects in videos:
-        numbers = [int(name) for found in objects for name in found.frames]
+        numbers = [frame_number(Path(name)) for found in objects for name in found.frames]
         frames += max(numbers) - min(numbers) + 1
     found = [o for objects in videos for o in objects]
     categories = {o.category for o in found}
@@ -108,7 +109,9 @@ FORMATS = {
         "DAVIS-2016", ("ImageSets/2016", "ImageSets/480p"), 20, _by_masks(partial(_davis, year=2016))
     ),
     "davis2017": Format("DAVIS-2017", ("ImageSets/2017",), 20, _by_masks(partial(_davis, year=2017))),
-    "youtube-vos": Format("YouTube-VOS", ("*/meta.json",), 30, youtube_vos_scale),
+    "youtube-vos": Format(
+        "YouTube-VOS", ("*/meta.json", "train.zip", "valid.zip", "test.zip"), 30, youtube_vos_scale
+    ),
     "segtrack": Format("SegTrackv2", ("GroundTruth",), 30, _by_masks(load_segtrack)),
     "jumpcut": Format("JumpCut", tuple(f"*/*/{n}" for n in MASK_FOLDERS), 30, _by_masks(load_jumpcut)),
     "youtube-objects": Format("YouTube-Objects", ("*/data/*/shots",), 30, _by_masks(load_youtube_objects)),
