@@ -246,7 +246,7 @@ def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]])
 
 
 def as_json(table: Table, notes: list[str]) -> dict[str, Any]:
-    """Every figure of the table and the `notes` below it, scores in 0..1, the paper's and server's in percent."""
+    """Every figure of the table and its notes, scores in 0..1, the paper and the server in percent."""
     rows = [
         {
             "values": row.values,
