@@ -1,5 +1,7 @@
 """Runs of S2S that start from others, and the tables and reports of its sweeps, on tiny data."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +55,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             if path.stat().st_mtime_ns not in times:
                 times.append(path.stat().st_mtime_ns)
     return Trained(cells, written)
+
+
+def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> None:
+    places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", f"run.frame_cache={tmp_path}/frames"]
+    first = [*TINY, f"data.cache={tmp_path}", f"data.spec={YOUTUBE}"]
+    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s-table2", *first])
+    options = [*TINY, *places, f"data.spec={TREES}", f"train.first=[{quoted}]", "predict.online.steps=1"]
+    program = [sys.executable, "-m", "vos_lightning.apps.train", "-m", "sweeps=s2s-table3", *options]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 3
 
 
 def runs(trained: Trained, sweep: str) -> list[Run]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,10 +22,15 @@ class Cell:
 
 
 def compose_train(overrides: list[str]) -> DictConfig:
-    """Composes conf/train.yaml with Hydra overrides; the node `hydra` is kept."""
+    """Composes conf/train.yaml with Hydra overrides, also inside a Hydra job; the node `hydra` is kept."""
     register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides, return_hydra_config=True)
+    job = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("train", overrides, return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = job
 
 
 def expand(overrides: list[str]) -> list[Cell]:
