@@ -107,7 +107,7 @@ def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_p
         scores, line = run.result()["scores"], by_name[next(iter(cell.values.values()))]
         assert line["valid J mean"] == f"{100 * scores['J_seen']:.1f}/{100 * scores['J_unseen']:.1f}"
         assert line["difference"] == "other data"
-    assert by_name["True"]["paper J mean"] == "66.9/66.8"
+    assert by_name["yes"]["paper J mean"] == "66.9/66.8"
     assert by_name["SegFlow"]["paper J mean"] == "40.4/38.5" and by_name["SegFlow"]["valid J mean"] == ""
     assert by_name["first mask copied"]["paper J mean"] == ""
 
@@ -115,7 +115,7 @@ def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_p
     server.write_text("cells:\n- {set: {predict.online.enabled: true}, J_seen: 50.0}\n")
     names, lines = tables.cells_of(tables.build_table(cells, server))
     shown = {line[0]: line[names.index("server test J mean")] for line in lines}
-    assert (shown["True"], shown["False"]) == ("50.0/-", "-")
+    assert (shown["yes"], shown["no"]) == ("50.0/-", "-")
     server.write_text("cells:\n- {set: {predict.online.enabled: true}, JF: 50.0}\n")
     with pytest.raises(InputError, match=r"server\.yaml: JF is no figure of this table"):
         tables.build_table(cells, server)
@@ -140,6 +140,9 @@ def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictu
         scores = runs(trained, sweep)[0].result()["scores"]
         counted = {count: str(found["objects"]) for count, found in scores["instances"].items()}
         assert counted and all(
-            any(line.split()[:3] == ["False", count, objects] for line in "\n".join(lines).splitlines())
+            any(
+                line.split()[:4] == ["online.enabled", "no", count, objects]
+                for line in "\n".join(lines).splitlines()
+            )
             for count, objects in counted.items()
         )

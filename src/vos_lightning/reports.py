@@ -29,7 +29,7 @@ def report(table: Table, stem: Path) -> list[str]:
     Returns:
         Lines to print, each report's after an empty one.
     """
-    runs = {" ".join(row.values.values()): row.first for row in table.rows if row.first is not None}
+    runs = {row.label: row.first for row in table.rows if row.first is not None}
     lines = []
     for name in table.cfg.table.get("reports", []):
         chosen = {label: run for label, run in runs.items() if _has(run, name)}

@@ -60,7 +60,11 @@ def expand(overrides: list[str]) -> list[Cell]:
         point = dict(zip(keys, values, strict=True))
         composed = compose_train([*fixed, *(f"{key}={value}" for key, value in point.items())])
         shown = [key for key, choice in zip(keys, choices, strict=True) if len(choice) > 1] or keys
-        labels = {key: str(OmegaConf.select(composed, key)) for key in shown}
+        labels = {key: _word(OmegaConf.select(composed, key)) for key in shown}
         labels.pop("seed", None)
         cells.append(Cell(labels, composed.seed, composed))
     return cells
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -47,7 +47,7 @@ def _conditions(cfg: DictConfig) -> str:
 
 def _order(table: Table) -> str:
     known = [(row, table.ours(row), table.published(row)) for row in table.rows]
-    rows = [(" ".join(row.values.values()), a, b) for row, a, b in known if a is not None and b is not None]
+    rows = [(row.label, a, b) for row, a, b in known if a is not None and b is not None]
     if len(rows) < 2:
         return "Order: too few cells are finished to compare with the paper's."
     ours, paper = ([r[0] for r in sorted(rows, key=itemgetter(i), reverse=True)] for i in (1, 2))

@@ -57,6 +57,14 @@ class Row:
     runs: list[Run] = field(default_factory=list)
 
     @property
+    def label(self) -> str:
+        """Its values, yes and no with their key."""
+        named = (
+            f"{key.partition('.')[2]} {v}" if v in ("yes", "no") else v for key, v in self.values.items()
+        )
+        return " ".join(named)
+
+    @property
     def results(self) -> list[dict[str, Any]]:
         """Results of the finished runs."""
         return [result for run in self.runs if (result := run.result()) is not None]
@@ -187,7 +195,7 @@ def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, f
 def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of text."""
     cfg, columns = table.cfg, table.columns
-    keys = [key.split(".")[-1].split("/")[-1] for key in table.rows[0].values]
+    keys = [key.partition(".")[2] for key in table.rows[0].values]
     heads = list(columns)
     ours, paper = ([f"{name} {heads[0]}", *heads[1:]] for name in (cfg.data.score_split, "paper"))
     server = [f"server {cfg.data.submit_split} {heads[0]}", *heads[1:]] if table.has_server else []

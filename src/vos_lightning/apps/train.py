@@ -29,7 +29,7 @@ def _run(cfg: DictConfig) -> None:
             raise InputError("run.dir: the runs of a sweep each need their own folder; set run.root.")
         swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
         keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
-        label = " ".join(f"{key.split('.')[-1]}={OmegaConf.select(cfg, key)}" for key in keys)
+        label = " ".join(f"{key.partition('.')[2] or key}={OmegaConf.select(cfg, key)}" for key in keys)
         try:
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
