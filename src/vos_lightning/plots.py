@@ -42,10 +42,10 @@ def position_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float
     for axes, group in zip(panels, groups, strict=True):
         for label, curve in curves.items():
             limits = np.array(curve["limits"])
-            values = np.array(curve[f"J_{group}"], dtype=float)  # None becomes NaN, a gap
-            axes.plot(
-                (limits[:-1] + limits[1:]) / 2, values, marker="o", markersize=4, clip_on=False, label=label
-            )
+            values = np.array(curve[f"J_{group}"], dtype=float)  # None becomes NaN: no frame there
+            known, middles = ~np.isnan(values), (limits[:-1] + limits[1:]) / 2
+            line = axes.plot(middles[known], values[known], marker="o", markersize=4, label=label)
+            line[0].set_clip_on(False)
         axes.set(title=f"{group.capitalize()} categories", xlabel="position in the video", xlim=(0, 1))
         _tidy(axes)
     panels[0].set(ylabel="J mean", ylim=(0, 1))
