@@ -33,7 +33,8 @@ def sequences(tmp_path):
             Image.new("RGB", (WIDTH, HEIGHT)).save(frame)
             write_mask(tmp_path / "masks" / name / f"{frame.stem}.png", ids(0, 1, 3))
         write_mask(first, ids(0, 1, 3))
-        made.append(Sequence(name, frames, (first, *[None] * (FRAMES - 1)), presence=presence))
+        masks, categories = (first, *[None] * (FRAMES - 1)), presence and {1: "cat", 3: "dog"}
+        made.append(Sequence(name, frames, masks, presence=presence, categories=categories))
     return made
 
 

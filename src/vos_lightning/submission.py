@@ -38,7 +38,7 @@ def server_layout(sequences: Sequences[Sequence], masks_given: bool) -> Layout:
 
     masks_given: whether the method was given the objects' first masks.
     """
-    if sequences[0].presence is not None:
+    if sequences[0].categories is not None:
         return YOUTUBE_VOS
     return DAVIS if masks_given else DAVIS_UNSUPERVISED
 
