@@ -13,7 +13,7 @@ from vos_lightning import tables
 from vos_lightning.errors import InputError
 from vos_lightning.reports import report
 from vos_lightning.runs import Run
-from vos_lightning.sweep import Cell, expand
+from vos_lightning.sweep import Cell, compose_train, expand
 from vos_lightning.training import run_of, train
 
 YOUTUBE = "{seed: 0, train: 6, valid: 6, test: 0, frames: 4, height: 32, width: 64}"
@@ -66,6 +66,14 @@ def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> Non
     done = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 3
+
+
+def test_what_cannot_be_scored_is_refused_before_training(tmp_path: Path) -> None:
+    places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", "run.frame_cache=null"]
+    options = ["model=rvos_zero_shot", "data=synthetic_youtube", f"data.spec={YOUTUBE}", *places]
+    with pytest.raises(InputError, match="YouTube-VOS is scored one-shot"):
+        train(compose_train(options))
+    assert not (tmp_path / "runs").exists()
 
 
 def runs(trained: Trained, sweep: str) -> list[Run]:

@@ -26,6 +26,7 @@ from vos_lightning.evaluation import segment_and_score, write_submission
 from vos_lightning.memory import keep_freed_memory, peak_memory
 from vos_lightning.models.s2s import S2S
 from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
+from vos_lightning.scoring.rules import Rules
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
@@ -119,6 +120,7 @@ class Work(NamedTuple):
     data: VideoData
     scored: list[Sequence]
     submitted: list[Sequence]  # to a server
+    rules: Rules
 
 
 def _prepare(cfg: DictConfig, data: VideoData) -> Work:
@@ -136,10 +138,11 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
         except InputError as error:
             say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
-    work = Work(build_task(cfg), data, scored, submitted)
-    if isinstance(work.task, ObjectSegmentation):
-        data.every_frame_at = work.task.takes_every_frame
-    build_segmenter(cfg, work.task.model, "cpu")
+    task = build_task(cfg)
+    work = Work(task, data, scored, submitted, data.rules(bool(task.model.mask_input)))
+    if isinstance(task, ObjectSegmentation):
+        data.every_frame_at = task.takes_every_frame
+    build_segmenter(cfg, task.model, "cpu")
     check_readable([*work.scored, *submitted], cfg.model.slots)
     data.setup()
     return work
@@ -173,8 +176,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
         started = time.monotonic()
         device = trainer.strategy.root_device
         segmenter = build_segmenter(cfg, task.model, device)
-        rules = work.data.rules(bool(task.model.mask_input))
-        scores = segment_and_score(segmenter, work.scored, rules, run.folder / "masks")
+        scores = segment_and_score(segmenter, work.scored, work.rules, run.folder / "masks")
         score_seconds = time.monotonic() - started
         timings = [asdict(timing) for timing in segmenter.timings]
         submission = None
