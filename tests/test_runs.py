@@ -48,14 +48,14 @@ def command(program, *arguments, timeout=120):
 def test_every_configuration_composes():
     groups = {
         group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-        for group in ("data", "model", "scale", "logger")
+        for group in ("data", "model", "schedule", "scale", "logger")
     }
     for name in groups.pop("data"):
         more = [] if name.startswith("synthetic") else ["data.root=/d"]
         assert settings(compose_train([f"data={name}", *more]))["data"]["name"] == name
     for group, names in groups.items():
         for name in names:
-            assert settings(compose_train([f"{group}={name}"]))
+            assert settings(compose_train([f"{group}={name}", "data=davis2017", "data.root=/d"]))
     for name in groups["model"]:
         build_model(compose_train([f"model={name}", "scale=embedded"]).model)
 
@@ -129,7 +129,7 @@ BAD = {
     "model.slots=1": r"object id \d of sequence .* exceeds model.slots=1",
     "train.stages=[abc]": "train.stages: abc is no stage",
     "train.init_from=missing.ckpt": "missing.ckpt: no such checkpoint",
-    "train.evaluate=first": "train.evaluate=first: choose",
+    "train.stages=[{epochs: 1, keep: first}]": "train.stages: keep=first: unknown; choose one of last",
     "predict.merge=glue": "predict.merge=glue: unknown",
     "optim.schedule=up": "optim.schedule=up: unknown",
     "data.cache=/proc/nothing": "/proc/nothing: cannot hold the synthetic data",

@@ -1,4 +1,4 @@
-"""Stages that end once their loss is stable, and S2S runs that are interrupted between them."""
+"""Stages that end once their loss is stable or keep their best epoch, and runs interrupted between them."""
 
 import csv
 from pathlib import Path
@@ -8,8 +8,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from vos_lightning.checkpoints import checkpoint_hash
 from vos_lightning.data.clips import Clip
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
+from vos_lightning.runs import read_json
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.s2s import ObjectSegmentation
 from vos_lightning.training import train
@@ -107,3 +109,51 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
     losses = [(tmp_path / name / "losses.csv").read_text() for name in ("broken", "whole")]
     assert losses[0] == losses[1] and losses[0].splitlines()[1:]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+@pytest.mark.parametrize(("keep", "best"), [("val_loss", 1), ("val_JF", 2)])
+def test_a_stage_starts_from_the_epoch_that_the_one_before_keeps(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, best: int
+) -> None:
+    figures = {"val/loss": [3.0, 1.0, 2.0, 9.0, 5.0], "val/JF": [0.1, 0.2, 0.3, 0.5, 0.4]}  # by epoch
+
+    def validate(self: ObjectSegmentation, clip: Clip, index: int) -> None:
+        for name, values in figures.items():
+            self.log_mean(name, values[self.current_epoch], 1)
+
+    started: list[dict[str, torch.Tensor]] = []  # the weights of the second stage's first step
+    training_step = ObjectSegmentation.training_step
+
+    def watch(self: ObjectSegmentation, clip: Clip, index: int):
+        if (self.current_epoch, index) == (3, 0):
+            started.append({key: value.clone() for key, value in self.state_dict().items()})
+        if (self.current_epoch, index) == (4, 1) and len(started) == 1:
+            started.append({})
+            raise RuntimeError("interrupted")
+        return training_step(self, clip, index)
+
+    monkeypatch.setattr(ObjectSegmentation, "validation_step", validate)
+    monkeypatch.setattr(ObjectSegmentation, "training_step", watch)
+    stages = f"[{{epochs: 3, keep: {keep}}}, {{epochs: 2, keep: {keep}}}]"
+    cfg = configuration(cache, tmp_path, stages, "optim.lr=1e-3")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        train(cfg)
+    train(cfg)
+
+    kept = torch.load(tmp_path / "best-stage1.ckpt", weights_only=True)
+    assert kept["epoch"] == best
+    assert same(started[0], kept["state_dict"])
+    assert not same(started[0], weights(tmp_path / "last.ckpt"))
+    scored = {"val_loss": 4, "val_JF": 3}[keep]
+    assert torch.load(tmp_path / "best-stage2.ckpt", weights_only=True)["epoch"] == scored
+    assert read_json(tmp_path / "result.json")["checkpoint_hash"] == checkpoint_hash(
+        tmp_path / "best-stage2.ckpt"
+    )

@@ -3,13 +3,18 @@
 import csv
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
+
+from vos_lightning.checkpoints import load_strictly, read_model_weights
+from vos_lightning.tasks.common import BEST, ClipTask
 
 LOSS_STEPS = 10
 
@@ -125,3 +130,43 @@ class Progress(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""
         self.bar.close()
+
+
+class BestOfStage(Checkpoint):
+    """Keeps the best epoch of a stage by its `Stage.keep`, and starts the next stage from its weights.
+
+    Args:
+        path: of the checkpoint of a stage, given its index.
+    """
+
+    def __init__(self, path: Callable[[int], Path]) -> None:
+        self.path = path
+        self.score: float | None = None  # of the present stage's best epoch, higher is better
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the weights that the stage before kept, where a stage begins."""
+        assert isinstance(pl_module, ClipTask)
+        if pl_module.stage_at(trainer.current_epoch) == pl_module.entered:
+            return
+        if self.score is not None:
+            best = self.path(pl_module.entered)
+            load_strictly(pl_module.model, read_model_weights(best), best)
+        self.score = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the checkpoint of an epoch that is the best so far."""
+        assert isinstance(pl_module, ClipTask)
+        figure, sign = BEST.get(pl_module.stages[pl_module.entered].keep, ("", 1))
+        if figure in trainer.callback_metrics:
+            score = sign * float(trainer.callback_metrics[figure])
+            if self.score is None or score > self.score:
+                self.score = score
+                trainer.save_checkpoint(self.path(pl_module.entered))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in the checkpoint."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the score of the checkpoint."""
+        self.score = state_dict["score"]

@@ -3,7 +3,8 @@
 FOLDER/config.yaml     the resolved configuration
 FOLDER/status.json     state: running, failed (with its traceback) or finished
 FOLDER/metrics.csv     one row an epoch
-FOLDER/last.ckpt       where an interrupted run goes on; best.ckpt: the best validation J&F
+FOLDER/last.ckpt       where an interrupted run goes on
+FOLDER/best-stageN.ckpt    the epoch that stage N keeps, unless that is its last
 FOLDER/masks/          the predicted masks of the scored split
 FOLDER/result.json     scores, protocol, versions, time, memory; its presence means finished
 """
@@ -121,9 +122,17 @@ class Run:
 
     @property
     def scored_checkpoint(self) -> Path:
-        """The checkpoint that is scored: the last, or the best if train.evaluate says so and there is one."""
-        best = self.folder / "best.ckpt"
-        return best if self.settings["train"]["evaluate"] == "best" and best.is_file() else self.checkpoint
+        """The checkpoint that is scored: the epoch that the last stage keeps, see `tasks.common.Stage`.
+
+        A run that ends before a validation has no other than its last.
+        """
+        stages = self.settings["train"]["stages"]
+        best = self.best_of_stage(len(stages) - 1)
+        return best if stages[-1].get("keep", "last") != "last" and best.is_file() else self.checkpoint
+
+    def best_of_stage(self, index: int) -> Path:
+        """The checkpoint of the best epoch of a stage, 0 being the first."""
+        return self.folder / f"best-stage{index + 1}.ckpt"
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found; None if it is not finished."""

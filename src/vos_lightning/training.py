@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from vos_lightning.callbacks import History, Progress, say
+from vos_lightning.callbacks import BestOfStage, History, Progress, say
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
@@ -128,8 +128,6 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     torch.set_num_threads(cfg.run.threads)
     keep_freed_memory()
     seed_everything(cfg.seed, verbose=False)
-    if cfg.train.evaluate not in ("last", "best"):
-        raise InputError(f"train.evaluate={cfg.train.evaluate}: choose last or best.")
     split = cfg.data.submit_split
     submitted = []
     if split in data.splits():
@@ -258,17 +256,8 @@ def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
 def _trainer(
     cfg: DictConfig, run: Run, task: ClipTask, callbacks: list, logger: "RunLogger | None"
 ) -> Trainer:
-    one_shot = task.model.mask_input
-    best = ModelCheckpoint(
-        run.folder,
-        filename="best",
-        monitor="val/JF" if one_shot else "val/loss",
-        mode="max" if one_shot else "min",
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    # Not the save_last of `best`, which writes only when the metric rises. After `best`, to hold its state.
-    last = ModelCheckpoint(
+    best = BestOfStage(run.best_of_stage)
+    last = ModelCheckpoint(  # after `best`, to hold its state
         run.folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
     return Trainer(

@@ -11,9 +11,11 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from vos_lightning.backbones import Backbone
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
+# Rules of `Stage.keep` that pick an epoch: the validation figure, and the sign of what is better.
+BEST = {"val_loss": ("val/loss", -1), "val_JF": ("val/JF", 1)}
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,19 @@ class Stage:
     """A stretch of training; a later stage starts with fresh optimisers.
 
     epochs: its length. patience: it ends early, and leaves its remaining epochs to the next stage, once the
-    epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never.
+    epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never. keep: the epoch whose
+    weights the next stage starts from, or the last stage gives to be scored: `last`; `val_loss`, that of the
+    lowest validation loss; or `val_JF`, that of the highest validation J&F.
+
+    Raises InputError for another rule.
     """
 
     epochs: int
     patience: int = 0
+    keep: str = "last"
+
+    def __post_init__(self) -> None:
+        one_of("train.stages: keep", self.keep, ("last", *BEST))
 
 
 @dataclass(frozen=True)
@@ -66,17 +76,18 @@ class ClipTask(LightningModule):
         super().__init__()
         self.model, self.optimisation, self.stages = model, optimisation, stages
         self.ends = [sum(s.epochs for s in stages[: i + 1]) for i in range(len(stages))]
-        self.losses: list[float] = []  # of the epochs of the present stage
+        self.entered = 0  # the stage that has begun
+        self.losses: list[float] = []  # of its epochs
 
     def stage_at(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
         return next((i for i, end in enumerate(self.ends) if epoch < end), len(self.ends) - 1)
 
     def on_train_epoch_start(self) -> None:
-        """Clears Adam's moments where a new stage starts."""
-        epoch = self.current_epoch
-        if epoch and self.stage_at(epoch) != self.stage_at(epoch - 1):
-            self.losses = []
+        """Clears Adam's moments where a new stage begins, and not where a run goes on inside it."""
+        stage = self.stage_at(self.current_epoch)
+        if stage != self.entered:
+            self.entered, self.losses = stage, []
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
 
@@ -89,12 +100,13 @@ class ClipTask(LightningModule):
             self.ends[index] = min(self.ends[index], self.current_epoch + 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps where stages ended."""
-        checkpoint["stages"] = {"ends": self.ends, "losses": self.losses}
+        """Keeps where stages ended and which one has begun."""
+        checkpoint["stages"] = {"ends": self.ends, "entered": self.entered, "losses": self.losses}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up where stages ended."""
-        self.ends, self.losses = checkpoint["stages"]["ends"], checkpoint["stages"]["losses"]
+        """Takes up where stages ended and which one had begun."""
+        stages = checkpoint["stages"]
+        self.ends, self.entered, self.losses = stages["ends"], stages["entered"], stages["losses"]
 
     def log_mean(self, name: str, value: Tensor | float, weight: int) -> None:
         """Logs the epoch's mean of a figure, a batch counting by its weight."""

@@ -27,6 +27,7 @@ class MaskStage(Stage):
     previous_mask: str = "inferred"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.previous_mask not in ("ground_truth", "inferred"):
             raise InputError(
                 f"train.stages: previous_mask={self.previous_mask}: choose ground_truth or inferred."

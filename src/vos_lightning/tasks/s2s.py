@@ -24,6 +24,7 @@ class ObjectStage(Stage):
     frames: str = "annotated"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.frames not in ("annotated", "all"):
             raise InputError(f"train.stages: frames={self.frames}: choose annotated or all.")
 
