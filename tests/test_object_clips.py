@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import Augmentation, Clip, to_network
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.sequence import Sequence, sequence_of
 from vos_lightning.errors import InputError
+from vos_lightning.sweep import compose_train
 
 SIZE = (32, 48)
 FRAMES, STRIDE, LATE = 21, 5, 10  # every fifth frame is annotated; object 4 comes late
@@ -92,6 +94,49 @@ def test_what_is_never_visible_has_no_loss(sequence: Sequence) -> None:
         ObjectClips(
             [Sequence("empty", sequence.frames[15:], sequence.masks[15:], presence={})], SIZE, None, 0
         )
+
+
+def test_a_video_gives_one_of_its_objects_at_random(sequence: Sequence) -> None:
+    alone = Sequence("alone", sequence.frames, sequence.masks, presence={2: (5, 10)})
+    clips = ObjectClips([sequence, alone], SIZE, None, 0, draw="video")
+    assert len(clips) == 2
+
+    def ident_of(draw: Draw) -> int:
+        clip = clips[draw]
+        shown = sequence.mask(times_of(clip)[0])
+        return int(np.unique(shown[clip.labels[0].numpy() > 0]).item())
+
+    drawn = [ident_of(Draw(0, number, 2)) for number in range(0, 60, 2)]
+    assert 8 < drawn.count(2) < 22 and set(drawn) == {2, 4}
+    assert {ident_of(Draw(0, number, 2)) for number in range(1, 20, 2)} == {2}
+    # A restart at any place, in any order, draws the same.
+    again = [ident_of(Draw(0, number, 2)) for number in reversed(range(0, 60, 2))]
+    assert again[::-1] == drawn
+    assert [ident_of(Draw(1, number, 2)) for number in range(0, 60, 2)] != drawn
+
+
+@pytest.mark.parametrize("every_frame", [False, True])
+def test_clips_may_be_the_objects_first_frames(sequence: Sequence, every_frame: bool) -> None:
+    clips = ObjectClips([sequence], SIZE, None, 0, start="first")
+    for number, first in ((0, 0), (1, LATE)):
+        times = [times_of(clips[Draw(epoch, number, 3, every_frame)]) for epoch in range(5)]
+        step = 1 if every_frame else STRIDE
+        assert times == [[first, first + step, first + 2 * step]] * 5
+
+
+@pytest.mark.parametrize("fields", [{"draw": "x"}, {"start": "x"}])
+def test_unknown_ways_to_draw_are_named(sequence: Sequence, fields: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"data\.(draw|clip_start)=x: unknown; choose one of"):
+        ObjectClips([sequence], SIZE, None, 0, **fields)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [("paper", ("video", False)), ("small", ("object", True)), ("embedded", ("object", True))],
+)
+def test_only_the_papers_scale_draws_as_the_paper(scale: str, expected: tuple[str, bool]) -> None:
+    data = build_data(compose_train(["model=s2s", "data=synthetic_youtube", f"scale={scale}"]))
+    assert (data.draw, data.augment, data.clip_start) == (*expected, "random")
 
 
 def epoch_of(sampler: DrawSampler, epoch: int) -> list[Draw]:

@@ -56,6 +56,8 @@ def build_data(cfg: DictConfig) -> Any:
         "workers": cfg.run.loader_workers,
         "one_object": cfg.model.architecture == "s2s",
         "samples": data.samples,
+        "draw": data.draw,
+        "clip_start": data.clip_start,
         "every_frame": any(
             stage.get("frames") == "all" for stage in cfg.train.stages if OmegaConf.is_dict(stage)
         ),

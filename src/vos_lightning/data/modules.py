@@ -38,10 +38,11 @@ class VideoData(LightningDataModule):
         seed: decides order and augmentation, with the epoch.
         workers: loader processes; 0 loads in the training process.
         frame_cache: of resized frames, None for none.
-        one_object: whether training clips hold one object each, at random places, see `ObjectClips`, rather
-            than all objects in fixed windows, see `ClipDataset`.
-        samples: clips of one object an epoch; 0: as many as there are objects.
+        one_object: whether training clips hold one object each, see `ObjectClips`, rather than all
+            objects in fixed windows, see `ClipDataset`.
+        samples: clips of one object an epoch; 0: as many as `draw` has objects or videos.
         every_frame: whether training clips of one object may run over frames without annotation.
+        draw: of `ObjectClips`, in training. clip_start: its `start`.
     """
 
     def __init__(
@@ -60,8 +61,11 @@ class VideoData(LightningDataModule):
         one_object: bool = False,
         samples: int = 0,
         every_frame: bool = False,
+        draw: str = "object",
+        clip_start: str = "random",
     ) -> None:
         super().__init__()
+        self.draw, self.clip_start = draw, clip_start
         self.one_object, self.samples, self.every_frame = one_object, samples, every_frame
         self.size, self.clip_length, self.batch_size, self.slots = size, clip_length, batch_size, slots
         self.augment, self.train_split, self.val_split = augment, train_split, val_split
@@ -90,15 +94,21 @@ class VideoData(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Lists the clips. Raises InputError for a split that cannot be read."""
         augmentation = Augmentation() if self.augment else None
-        self.train_clips = self._clips(self.train_split, augmentation, self.every_frame)
-        self.val_windows = self._clips(self.val_split, None, False)
+        self.train_clips = self._clips(self.train_split, augmentation, self.every_frame, self.draw)
+        self.val_windows = self._clips(self.val_split)
 
     def _clips(
-        self, split: str, augmentation: Augmentation | None, all_frames: bool
+        self,
+        split: str,
+        augmentation: Augmentation | None = None,
+        all_frames: bool = False,
+        draw: str = "object",
     ) -> ObjectClips | ClipDataset:
         sequences = self.sequences(split, all_frames=all_frames)
         if self.one_object:
-            return ObjectClips(sequences, self.size, augmentation, self.seed, self.frame_cache)
+            return ObjectClips(
+                sequences, self.size, augmentation, self.seed, self.frame_cache, draw, self.clip_start
+            )
         return ClipDataset(
             sequences, self.size, self.clip_length[1], self.slots, augmentation, self.seed, self.frame_cache
         )

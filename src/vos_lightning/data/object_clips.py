@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from vos_lightning.data.clips import Augmentation, Clip, check_first_masks, normalise
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 
 TRIES = 20  # draws of a clip until its object is visible in its first frame
 
@@ -29,19 +29,23 @@ class Draw(NamedTuple):
 
 
 class ObjectClips(Dataset[Clip]):
-    """Clips of one object each, at a random place where it is annotated and visible.
+    """Clips of one object each, from a place where it is annotated and visible.
 
     A clip runs over consecutive annotated frames, or over all frames from an annotated one on. Its labels are
     1 in the object; `counts` (T, 1) is 1 where the frame is annotated, and 0 throughout if no draw shows the
-    object in the first frame. A sequence that ends early repeats its
-    last frame.
+    object in the first frame. A sequence that ends early repeats its last frame.
 
     Args:
         sequences: a mask may be missing after an object's first frame.
         size: (H, W) of the network's input.
         augmentation: None for clips as they are.
-        seed: with the draw it decides the place and the augmentation.
+        seed: with the `Draw` it decides the object, the place and the augmentation.
         cache: of the resized frames, None to decode them every time.
+        draw: what a number stands for: an `object`, or a `video`, of whose objects one is drawn at random.
+        start: a clip's place: `random`, or `first`, the object's first frames.
+
+    Raises:
+        InputError: no object, an object that its first mask lacks, or an unknown `draw` or `start`.
     """
 
     def __init__(
@@ -51,20 +55,29 @@ class ObjectClips(Dataset[Clip]):
         augmentation: Augmentation | None,
         seed: int,
         cache: FrameCache | None = None,
+        draw: str = "object",
+        start: str = "random",
     ) -> None:
+        one_of("data.draw", draw, ("object", "video"))
+        one_of("data.clip_start", start, ("random", "first"))
         self.size, self.augmentation, self.seed, self.cache = size, augmentation, seed, cache
+        self.start = start
         check_first_masks(sequences)
-        self.objects = [(sequence, i) for sequence in sequences for i in sequence.objects]
-        if not self.objects:
+        if draw == "video":
+            self.choices = [(sequence, sequence.objects) for sequence in sequences if sequence.objects]
+        else:
+            self.choices = [(sequence, (i,)) for sequence in sequences for i in sequence.objects]
+        if not self.choices:
             raise InputError("There is no object to train on; check the split's masks.")
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return len(self.choices)
 
     def __getitem__(self, draw: Draw) -> Clip:
-        """The clip of the object at `number`, modulo how many there are."""
-        sequence, ident = self.objects[draw.number % len(self.objects)]
+        """The clip of the object or video at `number`, modulo how many there are."""
+        sequence, idents = self.choices[draw.number % len(self.choices)]
         rng = np.random.default_rng((self.seed, draw.epoch, draw.number))
+        ident = idents[rng.integers(len(idents))]
         for _ in range(TRIES):
             times = self._times(sequence, ident, draw, rng)
             planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
@@ -85,10 +98,12 @@ class ObjectClips(Dataset[Clip]):
         start = sequence.starts[ident]
         annotated = [t for t in sequence.annotated if t >= start]
         frames = list(range(start, len(sequence))) if draw.every_frame else annotated
-        latest = max(0, len(frames) - draw.length)
-        first = annotated[rng.integers(sum(t <= frames[latest] for t in annotated))]
-        if sequence.presence is not None and first not in sequence.presence[ident]:
-            first = start
+        first = start
+        if self.start == "random":
+            latest = max(0, len(frames) - draw.length)
+            first = annotated[rng.integers(sum(t <= frames[latest] for t in annotated))]
+            if sequence.presence is not None and first not in sequence.presence[ident]:
+                first = start
         at = frames.index(first)
         return [frames[min(at + t, len(frames) - 1)] for t in range(draw.length)]
 
@@ -130,7 +145,7 @@ class DrawSampler(Sampler[Draw]):
         low, high = self.lengths
         low = high if every_frame else low
         lengths = rng.integers(low, high + 1, -(-self.samples // self.batch_size))
-        offset = self.epoch * self.samples  # so that few samples an epoch come to every object in time
+        offset = self.epoch * self.samples  # so that few samples an epoch come to every choice in time
         return iter(
             [
                 Draw(self.epoch, offset + int(i), int(lengths[n // self.batch_size]), every_frame)
