@@ -11,9 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from vos_lightning import tables
+from vos_lightning.checkpoints import read_model_weights
 from vos_lightning.configuration import CONF, ROOT, build_model
 from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
@@ -79,6 +81,31 @@ def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
                 assert pytest.approx((row.J + row.F) / 2, abs=0.11) == row.JF
     assert without == UNPUBLISHED.get(sweep, [])
     assert len(cells) - len(without) == len(published)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_works_with_any_launcher(sweep):
+    hydra = compose_train([f"sweeps={sweep}", "hydra/launcher=basic"]).hydra
+    assert hydra.launcher._target_.endswith("BasicLauncher")
+
+
+def test_a_sweep_runs_so_many_jobs_side_by_side():
+    assert compose_train(["sweeps=table4", "run.jobs=3"]).hydra.launcher.n_jobs == 3
+
+
+def test_a_sweep_in_one_process_gives_what_each_run_gives_alone(overrides, tmp_path):
+    arguments = [*overrides, STAGES % 1, "run.threads=1"]
+    done = command("vos-train", "-m", "sweeps=table3", "hydra/launcher=basic", *arguments)
+    assert done.returncode == 0, done.stderr
+    second = ["model.nonlocal_position=none", "model.reset_gates=2"]
+    alone = train(compose_train([*arguments, *second, f"run.root={tmp_path}/alone"]))
+    runs = {json.loads(p.read_text())["config_hash"]: p.parent for p in tmp_path.glob("*/*/result.json")}
+    there, here = (
+        read_model_weights(tmp_path / root / runs[alone["config_hash"]].name / "last.ckpt")
+        for root in ("runs", "alone")
+    )
+    assert len(runs) == 2
+    assert all(torch.equal(weight, here[name]) for name, weight in there.items())
 
 
 def test_a_seed_list_multiplies_a_sweep():
