@@ -197,8 +197,8 @@ def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
     cfg, columns = table.cfg, table.columns
     keys = [key.partition(".")[2] for key in table.rows[0].values]
     heads = list(columns)
-    ours, paper = ([f"{name} {heads[0]}", *heads[1:]] for name in (cfg.data.score_split, "paper"))
-    server = [f"server {cfg.data.submit_split} {heads[0]}", *heads[1:]] if table.has_server else []
+    ours, paper = ([f"{name} {head}" for head in heads] for name in (cfg.data.score_split, "paper"))
+    server = [f"server {cfg.data.submit_split} {head}" for head in heads] if table.has_server else []
     names = [*keys, *ours, *server, *paper, "difference", "seeds", "minutes"]
     lines = [_line(row, table) for row in table.rows]
     blank = [""] * (len(keys) - 1)
@@ -253,8 +253,11 @@ def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]])
     return "-" if set(parts) == {"-"} else "/".join(parts)
 
 
-def as_json(table: Table, notes: list[str]) -> dict[str, Any]:
-    """Every figure of the table and its notes, scores in 0..1, the paper and the server in percent."""
+def as_json(table: Table, columns: list[str], lines: list[list[str]], notes: list[str]) -> dict[str, Any]:
+    """Every figure of a table, with its `columns` and `lines` as shown, see `cells_of`, and its notes.
+
+    The results hold scores in 0..1; the paper's and the server's figures are in percent.
+    """
     rows = [
         {
             "values": row.values,
@@ -267,4 +270,11 @@ def as_json(table: Table, notes: list[str]) -> dict[str, Any]:
         }
         for row in table.rows
     ]
-    return {"title": table.title, "rows": rows, "baselines": table.baselines, "notes": notes}
+    return {
+        "title": table.title,
+        "columns": columns,
+        "lines": lines,
+        "rows": rows,
+        "baselines": table.baselines,
+        "notes": notes,
+    }

@@ -37,7 +37,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     more = ["```", *below, "```", ""] if below else []
     markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
     (folder / f"{name}.md").write_text("\n".join(markdown))
-    write_json(folder / f"{name}.json", tables.as_json(table, remarks))
+    write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
     print(f"\nWritten: {folder / name}.md and .json")
     if cfg.run.logger is not None:
         from vos_lightning import wandb_log
