@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
+from vos_lightning.atomic import replacing
 from vos_lightning.checkpoints import load_strictly, read_model_weights
 from vos_lightning.tasks.common import BEST, ClipTask
 
@@ -67,11 +68,15 @@ class History(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": seconds, "lr": rate}
         self.rows.append(row | metrics)
-        with self.path.open("w", newline="") as file:
+        self.write()
+
+    def write(self) -> None:
+        """Writes both files. Raises InputError if that fails."""
+        with replacing(self.path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(key for row in self.rows for key in row)))
             writer.writeheader()
             writer.writerows(self.rows)
-        with self.path.with_name("losses.csv").open("w", newline="") as file:
+        with replacing(self.path.with_name("losses.csv")) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "loss"), *self.losses])
 
     def state_dict(self) -> dict[str, Any]:

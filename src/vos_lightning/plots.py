@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vos_lightning.atomic import replacing
 from vos_lightning.data.images import VOID, resize_labels, voc_palette
-from vos_lightning.errors import InputError
 from vos_lightning.scoring.measures import outline_map
 from vos_lightning.scoring.youtube_vos import GROUPS
 
@@ -103,10 +103,8 @@ def overlay_sheet(path: Path, rows: Mapping[str, Sequence[tuple[np.ndarray, np.n
         draw.text((margin - GAP, top + height // 2), label, "black", font, anchor="rm")
         for c, cell in enumerate(row):
             sheet.paste(Image.fromarray(cell), (margin + c * (width + GAP), top))
-    try:
-        sheet.save(path, format="PNG")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    with replacing(path) as part:
+        sheet.save(part, format="PNG")
 
 
 def _overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -139,11 +137,5 @@ def _tidy(axes: "Axes") -> None:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be written ({error.strerror}); choose another file.")
+    with replacing(path) as part:
+        figure.savefig(part, format="png")

@@ -9,7 +9,6 @@ FOLDER/masks/          the predicted masks of the scored split
 FOLDER/result.json     scores, protocol, versions, time, memory; its presence means finished
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning import __version__
+from vos_lightning.atomic import unwritable, write_text
 from vos_lightning.errors import InputError
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
@@ -38,10 +39,8 @@ PLACES = (
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON so that the file is either the old or the new one, never half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    """Writes JSON so that the file is either the old or the new one. Raises InputError if that fails."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
@@ -151,21 +150,23 @@ class Run:
         """Holds the folder for this process; waits for another that does. Made if it is not there.
 
         Raises:
-            InputError: the folder belongs to a run with other settings; says which differ.
+            InputError: the folder belongs to a run with other settings; says which differ. Or it cannot be
+                written to.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"{self.folder}: another process works on this run; waiting for it.", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held = lock.acquire(blocking=False)
+        except Timeout:
+            print(f"{self.folder}: another process works on this run; waiting for it.", flush=True)
+            held = lock.acquire()
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        with held:
             self.check_settings()
             path = self.folder / "config.yaml"
             if not path.is_file():
-                partial = path.with_suffix(".partial")
-                OmegaConf.save(OmegaConf.create(self.settings), partial)
-                partial.replace(path)
+                write_text(path, OmegaConf.to_yaml(OmegaConf.create(self.settings)))
             yield
 
     def check_settings(self) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vos_lightning.atomic import replacing
 from vos_lightning.data.files import File
 from vos_lightning.data.images import image_size, read_file, read_mask
 from vos_lightning.data.sequence import Sequence
@@ -53,21 +54,17 @@ def zip_masks(folder: Path, archive: Path, sequences: Sequences[Sequence], layou
 
     Raises:
         InputError: a mask is missing, unreadable, of another size than its frame, or has an id that the
-            layout does not allow.
+            layout does not allow; or the archive cannot be written.
     """
-    partial = archive.with_suffix(".partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
-            for sequence in sequences:
-                ids = range(1, layout.proposals + 1) if layout.proposals else sequence.objects
-                for t in sequence.asked:
-                    frame = sequence.frames[t]
-                    path = folder / sequence.name / f"{frame.stem}.png"
-                    entry = zipfile.ZipInfo(f"{layout.top}{sequence.name}/{path.name}")
-                    file.writestr(entry, _checked(path, frame, ids))
-        return partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
+        for sequence in sequences:
+            ids = range(1, layout.proposals + 1) if layout.proposals else sequence.objects
+            for t in sequence.asked:
+                frame = sequence.frames[t]
+                path = folder / sequence.name / f"{frame.stem}.png"
+                entry = zipfile.ZipInfo(f"{layout.top}{sequence.name}/{path.name}")
+                file.writestr(entry, _checked(path, frame, ids))
+    return archive
 
 
 def _checked(path: Path, frame: File, ids: Collection[int]) -> bytes:

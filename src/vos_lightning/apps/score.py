@@ -7,12 +7,11 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vos_lightning.atomic import write_text
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
 from vos_lightning.plots import position_curves
@@ -129,18 +128,6 @@ def _csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all. Raises InputError if that fails."""
-    part = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file.") from error
-
-
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 up")
@@ -191,9 +178,9 @@ def main(argv: list[str] | None = None) -> int:
         names = read_names(args.split_list) if args.split_list else None
         report = (_score_youtube_vos if args.meta else _score_davis)(args, names)
         if args.json:
-            _write(args.json, json.dumps(report.scores, indent=2) + "\n")
+            write_text(args.json, json.dumps(report.scores, indent=2) + "\n")
         if args.csv:
-            _write(args.csv, _csv(report))
+            write_text(args.csv, _csv(report))
         if args.plot:
             position_curves(args.plot, {args.predictions.name: report.scores["position"]})
     except InputError as error:

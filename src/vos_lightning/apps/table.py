@@ -19,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning import tables
+    from vos_lightning.atomic import write_text
     from vos_lightning.reports import report
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
@@ -36,7 +37,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     print("\n".join(["", table.title, "", as_text(columns, lines), "", *remarks, *below]))
     more = ["```", *below, "```", ""] if below else []
     markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
-    (folder / f"{name}.md").write_text("\n".join(markdown))
+    write_text(folder / f"{name}.md", "\n".join(markdown))
     write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
     print(f"\nWritten: {folder / name}.md and .json")
     if cfg.run.logger is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vos_lightning.atomic import replacing
 from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
 
@@ -93,10 +94,14 @@ def read_mask(path: File, content: bytes | None = None, luminance: bool = False)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Writes object ids (H, W) uint8 as an indexed PNG with the data sets' palette."""
+    """Writes object ids (H, W) uint8 as an indexed PNG with the data sets' palette.
+
+    Raises InputError if the file cannot be written; it is whole or not there.
+    """
     image = Image.fromarray(mask, mode="P")
     image.putpalette(voc_palette())
-    image.save(path, optimize=False, compress_level=1)
+    with replacing(path, durable=False) as part:
+        image.save(part, "PNG", optimize=False, compress_level=1)
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

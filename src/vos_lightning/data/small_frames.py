@@ -5,7 +5,6 @@ void as background.
 """
 
 import hashlib
-import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos_lightning.atomic import replacing
 from vos_lightning.data.files import File
 from vos_lightning.data.images import (
     VOID,
@@ -58,16 +58,12 @@ class FrameCache:
 
     def write(self, path: Path, planes: np.ndarray) -> None:
         """Writes planes whole or not at all; a disk that is full or read-only is no error."""
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        with suppress(OSError):
+        with suppress(OSError, InputError):
             path.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(path.parent).free <= self.keep_free:
                 return
-            try:
+            with replacing(path, durable=False) as part:
                 planes.tofile(part)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
 
 
 def read_small(

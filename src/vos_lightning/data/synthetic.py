@@ -9,15 +9,13 @@ meta.json: {"version", "seed", "train", "val", "test", "frames", "height", "widt
 "unseen": [[shape, texture], ...], "sequences": {SEQ: {"split", "objects": {"1": [shape, texture], ...}}}}
 """
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from filelock import FileLock
 
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.synthetic_render import SHAPES, TEXTURES, render_clip
@@ -109,7 +108,8 @@ def write_once(root: Path, spec: Spec, write_tree: Callable[[Path], None]) -> Pa
     if folder.is_dir():
         return folder
     try:
-        with _lock(root / f".{spec.folder_name}.lock"):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{spec.folder_name}.lock"):
             if not folder.is_dir():
                 shutil.rmtree(unfinished, ignore_errors=True)  # Left by a run that was killed.
                 try:
@@ -143,14 +143,6 @@ def categories_of(
         fitting = [c for c in pool if (c[0] in shapes) == same]
         chosen.append(fitting[rng.integers(len(fitting))])
     return chosen
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write_tree(folder: Path, spec: SyntheticSpec, workers: int | None) -> None:
