@@ -7,6 +7,12 @@ from omegaconf import DictConfig
 from vos_lightning.runs import code_version
 from vos_lightning.tables import Table
 
+KEPT = {
+    "last": "the last epoch",
+    "val_loss": "the epoch of the lowest validation loss",
+    "val_JF": "the epoch of the highest validation J&F",
+}
+
 
 def notes(table: Table) -> list[str]:
     """What was scored and how, the versions, and whether the paper's order came back."""
@@ -41,7 +47,8 @@ def _conditions(cfg: DictConfig) -> str:
     weights = first or train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
     return (
         f"{cfg.model.name}, {cfg.model.backbone} from {weights}, {size}, batch {data.batch_size}, "
-        f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}"
+        f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}, "
+        f"{KEPT[train.stages[-1].get('keep', 'last')]}"
     )
 
 
