@@ -88,7 +88,7 @@ def _sequences(args: argparse.Namespace) -> list[Sequence]:
     if not frames:
         raise InputError(f"{args.frames}: no .jpg or .png frames there.")
     found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
-    return [sequence_of(args.frames.name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
+    return [sequence_of(args.frames.resolve().name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vos_lightning.atomic import write_text
+from vos_lightning.data.names import read_names
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
 from vos_lightning.plots import position_curves
@@ -33,21 +34,6 @@ class Report(NamedTuple):
     objects: list[Row]
     means: list[Row]
     scores: dict
-
-
-def read_names(path: Path) -> list[str]:
-    """Sequence names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
-
-    Raises InputError if the list is unreadable or empty.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: no readable file; a split list is text, one sequence a line.") from None
-    first_words = [line.split()[0] for line in lines if line.strip()]
-    if not first_words:
-        raise InputError(f"{path}: the list is empty; name one sequence a line.")
-    return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
 
 
 def _read_meta(path: Path) -> Meta:

@@ -10,6 +10,8 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255
 
 from pathlib import Path
 
+from vos_lightning.data.files import list_folder
+from vos_lightning.data.names import read_names
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
@@ -20,9 +22,7 @@ def _split_names(root: Path, year: int, split: str) -> list[str]:
         lists.append(root / "ImageSets" / "480p" / f"{split}.txt")
     for path in lists:
         if path.is_file():
-            first_words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-            # A line is a name, or in DAVIS-2016 the paths of one frame and its mask.
-            return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
+            return read_names(path)
     raise InputError(
         f"{lists[0]}: no such file; data.root must be a DAVIS tree and data split one of its lists."
     )
@@ -41,7 +41,7 @@ def load_davis(
         first_mask_only: accept sequences with a mask for frame 0 only (the test splits).
 
     Raises:
-        InputError: a missing root, list, sequence folder or mask.
+        InputError: a missing root, sequence folder or mask, or a list that `read_names` refuses.
     """
     if not root.is_dir():
         raise InputError(
@@ -57,11 +57,11 @@ def _load_sequence(
     root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool
 ) -> Sequence:
     folder = root / "JPEGImages" / resolution / name
-    frames = tuple(sorted(folder.glob("*.jpg")))
+    frames = tuple(list_folder(folder, ".jpg").values())
     if not frames:
         raise InputError(f"{folder}: no JPEG frames; the split list names sequence {name}.")
     annotations = root / "Annotations" / resolution / name
-    found = {path.stem: path for path in annotations.glob("*.png")}
+    found = list_folder(annotations, ".png")
     masks = tuple(found.get(frame.stem) for frame in frames)
     if masks[0] is None:
         raise InputError(

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from zipfile import BadZipFile, ZipFile
 
+from vos_lightning.data.names import checked_name
 from vos_lightning.errors import InputError
 
 
@@ -61,7 +62,7 @@ def file_size(file: File) -> int:
 def list_folder(folder: File, suffix: str) -> dict[str, File]:
     """Stem -> file with the suffix (such as .jpg), in order of name; nothing if there is no such folder.
 
-    Raises InputError for an archive that cannot be read.
+    Raises InputError for an archive that cannot be read, or a name that `checked_name` refuses.
     """
     files: dict[str, File] = {}
     if isinstance(folder, ZipMember):
@@ -69,7 +70,7 @@ def list_folder(folder: File, suffix: str) -> dict[str, File]:
     elif folder.is_dir():
         files = {path.name: path for path in folder.iterdir()}
     chosen = sorted(name for name in files if name.endswith(suffix) and not name.startswith("."))
-    return {name.removesuffix(suffix): files[name] for name in chosen}
+    return {checked_name(name, folder).removesuffix(suffix): files[name] for name in chosen}
 
 
 def find_tree(root: Path, name: str, content: str) -> File | None:
@@ -106,7 +107,10 @@ def _open(archive: Path) -> ZipFile:
 def _folders(archive: Path) -> dict[str, list[str]]:
     """Folder -> names of the files right in it."""
     folders: dict[str, list[str]] = {}
-    for member in _open(archive).namelist():
+    members = _open(archive).namelist()
+    for part in {part for member in members for part in member.removesuffix("/").split("/")}:
+        checked_name(part, archive)
+    for member in members:
         folder, _, name = member.rpartition("/")
         folders.setdefault(folder, []).append(name)
     return folders

@@ -12,6 +12,7 @@ import numpy as np
 
 from vos_lightning.data.files import File
 from vos_lightning.data.images import VOID, read_frame, read_mask
+from vos_lightning.data.names import checked_name
 from vos_lightning.errors import InputError
 
 
@@ -24,6 +25,9 @@ class Sequence:
         object is in the first mask.
     categories: id -> its category, where the data set names them.
     threshold: the one object is where a mask is brighter than half, as JPEG masks need it.
+
+    Raises InputError for a name that `checked_name` refuses, since masks are written to a folder
+    of that name.
     """
 
     name: str
@@ -33,6 +37,9 @@ class Sequence:
     presence: Mapping[int, tuple[int, ...]] | None = None
     categories: Mapping[int, str] | None = None
     threshold: bool = False
+
+    def __post_init__(self) -> None:
+        checked_name(self.name, self.frames[0] if self.frames else "sequence")
 
     def __len__(self) -> int:
         return len(self.frames)

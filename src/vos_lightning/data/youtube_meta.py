@@ -7,7 +7,10 @@ import json
 from typing import Any, NamedTuple
 
 from vos_lightning.data.images import VOID
+from vos_lightning.data.names import checked_name
 from vos_lightning.errors import InputError
+
+IDS = frozenset(map(str, range(1, VOID)))
 
 
 class MetaObject(NamedTuple):
@@ -25,14 +28,17 @@ def read_meta(content: bytes, where: str) -> dict[str, dict[int, MetaObject]]:
         where: the file, for error messages.
 
     Raises:
-        InputError: not JSON or not of the form above, no video, or an id that is not 1..254.
+        InputError: not JSON or not of the form above, no video, an id that is not 1..254, or a video or frame
+            whose name `checked_name` refuses.
     """
     try:
         meta = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not readable as JSON ({error}); fetch the file again.") from None
     videos = _entries(meta, "videos", where)
-    return {name: _objects(video, f"{where}: video {name}") for name, video in videos.items()}
+    return {
+        checked_name(name, where): _objects(video, f"{where}: video {name}") for name, video in videos.items()
+    }
 
 
 def _entries(parent: Any, key: str, where: str) -> dict[str, Any]:
@@ -45,16 +51,17 @@ def _entries(parent: Any, key: str, where: str) -> dict[str, Any]:
 def _objects(video: Any, where: str) -> dict[int, MetaObject]:
     objects = {}
     for key, entry in _entries(video, "objects", where).items():
-        if not (key.isdecimal() and 0 < int(key) < VOID):
-            raise InputError(f"{where}: object id {key} is not a number from 1 to {VOID - 1}; correct it.")
+        if key not in IDS:
+            shown = ascii(key[:10]).strip("'")
+            raise InputError(f"{where}: object id {shown} is not a number from 1 to {VOID - 1}; correct it.")
         objects[int(key)] = _object(entry, f"{where}, object {key}")
     return dict(sorted(objects.items()))
 
 
 def _object(entry: Any, where: str) -> MetaObject:
     category, frames = (entry.get(k) if isinstance(entry, dict) else None for k in ("category", "frames"))
-    if not isinstance(category, str) or not category:
-        raise InputError(f'{where}: no "category"; name one.')
+    if not isinstance(category, str) or not category or not category.isprintable():
+        raise InputError(f'{where}: no "category"; give it a printable name.')
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) for frame in frames):
         raise InputError(f'{where}: no "frames"; list the names of the frames that have it.')
-    return MetaObject(category, tuple(sorted(frames)))
+    return MetaObject(category, tuple(sorted({checked_name(frame, where) for frame in frames})))

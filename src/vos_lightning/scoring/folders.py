@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from vos_lightning.data.files import list_folder
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.youtube_meta import MetaObject
 from vos_lightning.errors import InputError
@@ -113,7 +114,7 @@ def _check_folders(*folders: Path) -> None:
 
 
 def _true_masks(folder: Path) -> tuple[Path, ...]:
-    masks = tuple(sorted(folder.glob("*.png")))
+    masks = tuple(path for path in list_folder(folder, ".png").values() if isinstance(path, Path))
     if not masks:
         raise InputError(f"{folder}: no PNG masks of this sequence; give a folder of SEQ/FRAME.png.")
     return masks
