@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus() -> int:
+    """NVIDIA GPUs this process may use, counted without torch, which takes seconds to import."""
+    there = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+    there = there or sum(1 for _ in Path("/proc/driver/nvidia/gpus").glob("*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    return min(there, len(list(takewhile(lambda name: name.strip() not in ("", "-1"), visible.split(",")))))
+
+
+def jobs(accelerator: str) -> int:
+    """Runs that this machine takes side by side: one for each GPU, or for each core where none is used."""
+    return (gpus() if accelerator != "cpu" else 0) or cores()
+
+
 def register_resolvers() -> None:
-    """Makes vos.root, vos.cores, vos.threads and vos.cache known to configurations."""
+    """Makes vos.root, vos.jobs, vos.threads and vos.cache known to configurations."""
     resolvers: dict[str, Callable[..., Any]] = {
         "vos.root": lambda: str(ROOT),
-        "vos.cores": cores,
+        "vos.jobs": jobs,
         "vos.threads": lambda jobs: max(1, cores() // max(1, int(jobs))),
         "vos.cache": lambda: os.environ.get("VOS_CACHE", ".cache"),
     }
@@ -125,7 +141,7 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
         raise InputError("predict.online.enabled=true: needs model.architecture=s2s.")
     if predict.online.enabled and predict.precision != "fp32":
         raise InputError(f"predict.precision={predict.precision}: online learning needs fp32.")
-    ready = for_inference(model.to(device), predict.precision)
+    ready = for_inference(model, predict.precision).to(device)
     fields = {str(k): v for k, v in predict.online.items() if k != "enabled"}
     online = OnlineLearning(seed=cfg.seed, **fields) if predict.online.enabled else None
     return Segmenter(ready, build_protocol(cfg), device, online)

@@ -21,9 +21,10 @@ from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence
+from vos_lightning.devices import choose_arithmetic, choose_device
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
-from vos_lightning.memory import keep_freed_memory, peak_memory
+from vos_lightning.memory import keep_freed_memory, peak_memory, restart_peak_memory
 from vos_lightning.models.s2s import S2S
 from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
 from vos_lightning.scoring.rules import Rules
@@ -121,12 +122,15 @@ class Work(NamedTuple):
     scored: list[Sequence]
     submitted: list[Sequence]  # to a server
     rules: Rules
+    device: torch.device
 
 
 def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
+    device = choose_device(cfg.run.accelerator, cfg.run.device)
     torch.set_num_threads(cfg.run.threads)
     keep_freed_memory()
+    choose_arithmetic(cfg.train.tf32)
     seed_everything(cfg.seed, verbose=False)
     split = cfg.data.submit_split
     submitted = []
@@ -137,7 +141,7 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
             say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     task = build_task(cfg)
-    work = Work(task, data, scored, submitted, data.rules(bool(task.model.mask_input)))
+    work = Work(task, data, scored, submitted, data.rules(bool(task.model.mask_input)), device)
     if isinstance(task, ObjectSegmentation):
         data.every_frame_at = task.takes_every_frame
     build_segmenter(cfg, task.model, "cpu")
@@ -160,10 +164,11 @@ def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> di
 
 
 def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
-    task, version = work.task, code_version()
+    task, device, version = work.task, work.device, code_version()
+    restart_peak_memory(device)
     history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
-    trainer = _trainer(cfg, run, task, [history, Progress(name, position)], logger)
+    trainer = _trainer(cfg, run, work.device, [history, Progress(name, position)], logger)
     try:
         checkpoint = _weights_of_first(cfg)
         if checkpoint is None or not cfg.predict.online.enabled:
@@ -172,7 +177,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             checkpoint = run.scored_checkpoint
             load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
-        device = trainer.strategy.root_device
+        choose_arithmetic(cfg.predict.tf32)
         segmenter = build_segmenter(cfg, task.model, device)
         scores = segment_and_score(segmenter, work.scored, work.rules, run.folder / "masks")
         score_seconds = time.monotonic() - started
@@ -254,7 +259,7 @@ def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
 
 
 def _trainer(
-    cfg: DictConfig, run: Run, task: ClipTask, callbacks: list, logger: "RunLogger | None"
+    cfg: DictConfig, run: Run, device: torch.device, callbacks: list, logger: "RunLogger | None"
 ) -> Trainer:
     best = BestOfStage(run.best_of_stage)
     last = ModelCheckpoint(  # after `best`, to hold its state
@@ -263,8 +268,8 @@ def _trainer(
     return Trainer(
         max_epochs=sum(stage.epochs for stage in cfg.train.stages),
         max_steps=cfg.train.max_steps,
-        accelerator=cfg.run.accelerator,
-        devices=1,
+        accelerator=device.type,
+        devices=[device.index] if device.type == "cuda" else 1,
         precision=cfg.train.precision,
         gradient_clip_val=cfg.train.gradient_clip or None,
         callbacks=[*callbacks, best, last],

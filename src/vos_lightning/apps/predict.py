@@ -43,6 +43,7 @@ def _predict(args: argparse.Namespace) -> None:
     import torch
 
     from vos_lightning.configuration import build_segmenter
+    from vos_lightning.devices import choose_arithmetic
     from vos_lightning.evaluation import load_run
     from vos_lightning.memory import keep_freed_memory, peak_memory
     from vos_lightning.submission import server_layout, zip_masks
@@ -58,6 +59,7 @@ def _predict(args: argparse.Namespace) -> None:
         if model.mask_input and not any(sequence.masks):
             raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
     keep_freed_memory()
+    choose_arithmetic(cfg.predict.tf32)
     segmenter = build_segmenter(cfg, model, device)
     started = time.monotonic()
     for sequence in sequences:

@@ -18,6 +18,8 @@ register_resolvers()  # at import, since the workers of a sweep compose their co
 
 
 def _run(cfg: DictConfig) -> None:
+    import torch
+
     from vos_lightning.callbacks import say
     from vos_lightning.training import train
 
@@ -30,6 +32,8 @@ def _run(cfg: DictConfig) -> None:
         swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
         keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
         label = " ".join(f"{key.partition('.')[2] or key}={OmegaConf.select(cfg, key)}" for key in keys)
+        if cfg.run.device is None:
+            cfg.run.device = hydra_cfg.job.num % max(1, torch.cuda.device_count())
         try:
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
