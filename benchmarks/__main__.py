@@ -11,6 +11,7 @@ from benchmarks import agreement, attention, growth, inference, reading, scoring
 from benchmarks.floor import peaks
 from benchmarks.measure import HEADER, Row, line, markdown
 from vos_lightning.configuration import cores
+from vos_lightning.devices import device_name
 from vos_lightning.runs import code_version
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -42,12 +43,10 @@ def main() -> None:
 
 def machine() -> str:
     """What the figures were measured on and with."""
-    with open("/proc/cpuinfo") as file:
-        names = [text.split(":")[1].strip() for text in file if text.startswith("model name")]
     fp32, bf16 = (peaks("cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
-        f"{names[0] if names else platform.machine()}, {cores()} cores{gpu}; Python "
+        f"{device_name(torch.device('cpu'))}, {cores()} cores{gpu}; Python "
         f"{platform.python_version()}, torch {torch.__version__}, vos-lightning {code_version()}. Peaks: "
         f"{fp32.operations / 1e9:.0f} Gop/s in fp32, {bf16.operations / 1e9:.0f} in bf16, "
         f"{fp32.bytes / 1e9:.0f} GB/s.\n"

@@ -242,6 +242,7 @@ def davis_cells(root, tmp_path):
             "scores": {"JF": jf, "J": jf, "F": jf, "protocol": "P"},
             "seed": 0,
             "train_seconds": 60,
+            "device": "d",
             "score_seconds": 0,
             "config_hash": "c",
             "code_version": "v",

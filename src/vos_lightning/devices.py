@@ -1,5 +1,9 @@
 """The device of a run and how it computes there."""
 
+import platform
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -22,6 +26,20 @@ def choose_device(accelerator: str, index: int | None = None) -> torch.device:
             "run.accelerator=cpu."
         )
     return torch.device("cuda", index or 0)
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU or of this machine's processor.
+
+    Trainings that are equal otherwise end in the same weights on one model; on another, rounding differs.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def choose_arithmetic(tf32: bool) -> None:

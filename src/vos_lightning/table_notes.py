@@ -30,6 +30,7 @@ def notes(table: Table) -> list[str]:
             f"Code {', '.join(sorted(codes))} (now {code_version()}); "
             f"configurations {' '.join(sorted(hashes))};"
         )
+        lines.append(f"measured on {', '.join(sorted({r['device'] for r in results}))};")
         data = results[0]["data_version"]
         lines.append("data " + ", ".join(f"{split} {version}" for split, version in data.items()) + ".")
     return lines

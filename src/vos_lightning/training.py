@@ -21,7 +21,7 @@ from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence
-from vos_lightning.devices import choose_arithmetic, choose_device
+from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
 from vos_lightning.memory import keep_freed_memory, peak_memory, restart_peak_memory
@@ -201,7 +201,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "score_seconds": score_seconds,
             "timings": timings,
             "peak_memory_mib": round(peak_memory(device) / 2**20),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "device": device_name(device),
             "threads": cfg.run.threads,
             "submission": submission,
         }
