@@ -21,7 +21,7 @@ from vos_lightning.evaluation import load_run, segment_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, merge, propagate
+from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, propagate
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
@@ -174,7 +174,7 @@ def test_masks_come_frame_by_frame_at_the_videos_size() -> None:
         assert np.array_equal(mask, given) if t == 0 else iou(mask == 1, given == 1) > 0.7
 
 
-@pytest.mark.parametrize("rule", ["painter", "argmax"])
+@pytest.mark.parametrize("rule", ["painter", "painter_by_id", "argmax"])
 def test_ids_need_not_be_contiguous(rule: str) -> None:
     given = disk(40, 35) + disk(50, 105, 3)
     for mask in propagate(copier(), frames(4), {0: given}, Protocol(SIZE, merge=rule)):
@@ -218,16 +218,6 @@ def test_frames_and_given_masks_of_other_sizes_are_refused(objects: int) -> None
         segment(given, given.shape, other)
     with pytest.raises(InputError, match="Frame 0: the given mask must have the frame's size"):
         segment(given, other, other)
-
-
-def test_merge_rules_differ_where_slots_overlap() -> None:
-    masks = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.6, 0.7, 0.3, 0.5]], [[0.1, 0.55, 0.49, 0.2]]])
-    assert merge(masks, (1, 4), "painter").tolist() == [[2, 3, 0, 0]]
-    assert merge(masks, (1, 4), "argmax").tolist() == [[1, 2, 0, 0]]
-    assert merge(masks, (2, 8), "painter").tolist() == [[2, 2, 3, 3, 0, 0, 0, 0]] * 2
-    assert merge(masks, (2, 8), "argmax").shape == (2, 8)
-    with pytest.raises(InputError, match=r"predict\.merge=best"):
-        Protocol(SIZE, merge="best")
 
 
 # --- training --------------------------------------------------------------------------------------------

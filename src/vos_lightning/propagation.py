@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import VOID, resize_labels
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
+from vos_lightning.merging import RULES, Merger
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.models.s2s import S2S, State
 
@@ -29,10 +29,8 @@ class Protocol:
     size: (H, W) at which the network runs.
     given_frames: how many frames from the start read the given mask as previous mask, of RVOS. The released
         code takes 2, its training 1.
-    merge: `painter`, as that code: each slot's mask where it exceeds 0.5 at network size, a later slot over
-        an earlier one; or `argmax`: the most probable slot at the video's size.
+    merge, background: rule and background of `Merger`.
     proposals: slots of a zero-shot model.
-    background: its probability in `argmax`, 0..1.
     """
 
     size: tuple[int, int]
@@ -42,8 +40,7 @@ class Protocol:
     background: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.merge not in ("painter", "argmax"):
-            raise InputError(f"predict.merge={self.merge}: unknown; choose painter or argmax.")
+        one_of("predict.merge", self.merge, RULES)
         if self.given_frames < 1:
             raise InputError(f"predict.given_frames={self.given_frames}: must be 1 or more.")
         if not 0 < self.background < 1:
@@ -67,12 +64,17 @@ def propagate(
     first = next(frames, None)
     if first is None:
         return
-    size, labels = first.shape[:2], _first_masks(given)
+    size, labels = first.shape[:2], _first_masks(given) if model.mask_input else {}
+    merger = Merger(protocol.merge, protocol.background)
+    if not model.mask_input:
+        merger.start_all(protocol.proposals)
     for t, masks in enumerate(probabilities(model, chain([first], frames), given, protocol, device)):
+        if t in labels:
+            merger.start(masks, labels[t])
         if t == 0 and model.mask_input:
             yield labels.get(0, np.zeros(size, np.uint8))
             continue
-        merged = merge(masks, size, protocol.merge, protocol.background)
+        merged = merger(masks, size)
         if isinstance(model, S2S) and t in labels:
             merged = np.where(labels[t] > 0, labels[t], merged)
         yield merged
@@ -224,19 +226,6 @@ def _first_masks(given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         if new or t == 0:
             first[t] = np.where(np.isin(given[t], new), given[t], 0).astype(np.uint8)
     return first
-
-
-def merge(masks: Tensor, size: tuple[int, ...], rule: str, background: float = 0.5) -> np.ndarray:
-    """Merges slot probabilities (O, H, W) into ids `size` = (h, w) uint8 by a rule of `Protocol.merge`."""
-    if not len(masks):
-        return np.zeros(size, np.uint8)
-    if rule == "argmax":
-        masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
-        scores = torch.cat([torch.full_like(masks[:1], background), masks])
-        return scores.argmax(0).to(torch.uint8).cpu().numpy()
-    ids = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1)
-    painted = ((masks > 0.5) * ids).amax(0).to(torch.uint8).cpu().numpy()
-    return resize_labels(painted, (size[0], size[1]))
 
 
 def _slot_masks(

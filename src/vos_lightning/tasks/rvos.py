@@ -13,8 +13,8 @@ from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
+from vos_lightning.merging import Merger
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import merge
 from vos_lightning.scoring.measures import boundary_f, jaccard
 from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 
@@ -106,13 +106,13 @@ class Segmentation(ClipTask):
         self.log_mean("val/loss", loss / length, batch)
         if not self.model.mask_input:
             return
-        size = tuple(clip.labels.shape[-2:])
-        pairs = []
+        size, pairs = (clip.labels.shape[-2], clip.labels.shape[-1]), []
         for b in range(batch):
-            ids = [int(i) + 1 for i in clip.counts[b, 0].nonzero()]
+            merger, truth = Merger("painter"), clip.labels[b].cpu().numpy()
+            merger.start(masks[b, 0], truth[0])
             for t in range(1, length):
-                truth, predicted = clip.labels[b, t].cpu().numpy(), merge(masks[b, t], size, "painter")
-                pairs += [(truth == i, predicted == i) for i in ids]
+                predicted = merger(masks[b, t], size)
+                pairs += [(truth[t] == i, predicted == i) for i in merger.slots]
         if pairs:
             j, f = (sum(measure(*p) for p in pairs) / len(pairs) for measure in (jaccard, boundary_f))
             for name, value in (("J", j), ("F", f), ("JF", (j + f) / 2)):

@@ -1,0 +1,70 @@
+"""How the soft masks of object slots become one mask of object ids.
+
+Shapes: O object slots, H W pixels of the network's output, h w pixels of the video.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from vos_lightning.data.images import resize_labels
+from vos_lightning.scoring.measures import jaccard
+
+RULES = ("painter", "painter_by_id", "argmax")
+
+
+class Merger:
+    """Merges slots frame by frame; only objects that have started take part.
+
+    Args:
+        rule: `painter`, as RVOS's released submission code: each mask where it exceeds 0.5 at network size,
+            the object whose first frame fits its given mask best on top; the slot of an object is the one
+            that the Hungarian method finds there. `painter_by_id`: the highest id on top, slot o is object
+            o + 1. `argmax`: the most probable object at the video's size.
+        background: its probability in `argmax`, 0..1.
+    """
+
+    def __init__(self, rule: str, background: float = 0.5) -> None:
+        self.rule, self.background = rule, background
+        self.slots: dict[int, int] = {}  # of the objects that have started
+        self.costs: dict[int, float] = {}  # 1 - Jaccard of their first frames
+
+    def start_all(self, slots: int) -> None:
+        """Starts objects 1 to `slots`, each in its own slot and as sure as the others."""
+        self.slots = {i + 1: i for i in range(slots)}
+        self.costs = dict.fromkeys(self.slots, 0.0)
+
+    def start(self, masks: Tensor, given: np.ndarray) -> None:
+        """Starts the objects in `given`, ids (h, w) uint8, whose frame has the soft masks (O, H, W)."""
+        new = [i for i in np.unique(given).tolist() if i]
+        if self.rule != "painter":
+            self.slots |= {i: i - 1 for i in new}
+            return
+        predicted = [resize_labels(m, given.shape) for m in (masks > 0.5).to(torch.uint8).cpu().numpy()]
+        costs = np.ones((len(masks), len(masks)))  # of object i in row i - 1
+        for i, slot in self.slots.items():
+            costs[i - 1, slot] = 0  # stays where it is
+        for i in new:
+            costs[i - 1] = [1 - jaccard(given == i, mask > 0) for mask in predicted]
+        slots = linear_sum_assignment(costs)[1].tolist()
+        self.slots = {i: slots[i - 1] for i in (*self.slots, *new)}
+        self.costs |= {i: costs[i - 1, self.slots[i]] for i in new}
+
+    def __call__(self, masks: Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Soft masks (O, H, W) in 0..1 as ids `size` = (h, w) uint8."""
+        objects = sorted(self.slots)
+        if not objects:
+            return np.zeros(size, np.uint8)
+        if self.rule == "painter":
+            objects.sort(key=lambda i: -self.costs[i])
+        masks = masks[[self.slots[i] for i in objects]]
+        if self.rule == "argmax":
+            masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
+            layers = torch.cat([torch.full_like(masks[:1], self.background), masks]).argmax(0)
+        else:
+            numbers = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1)
+            layers = ((masks > 0.5) * numbers).amax(0)
+        ids = np.array([0, *objects], np.uint8)[layers.cpu().numpy()]
+        return resize_labels(ids, size)

@@ -1,0 +1,87 @@
+"""Slots merged into ids, against a slow reference of the rule that RVOS was released with."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from vos_lightning.errors import InputError
+from vos_lightning.merging import Merger
+from vos_lightning.propagation import Protocol
+
+
+def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rows, columns = (
+        [int((i + 0.5) * old / new) for i in range(new)] for old, new in zip(mask.shape, size, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]
+
+
+def fit(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum() if (a | b).any() else 1.0
+
+
+def painted(video: np.ndarray, given: dict[int, np.ndarray], slots: int) -> list[np.ndarray]:
+    """Every assignment tried, every object painted in turn; ids are 1 to `slots`."""
+    fits: dict[int, float] = {}
+    slot_of: dict[int, int] = {}
+    frames = []
+    for t, masks in enumerate(video):
+        if t in given:
+            new = [int(i) for i in np.unique(given[t]) if i]
+            first = {
+                (i, s): fit(given[t] == i, nearest(masks[s] > 0.5, given[t].shape))
+                for i in new
+                for s in range(slots)
+            }
+            free = [s for s in range(slots) if s not in slot_of.values()]
+            chosen = max(
+                itertools.permutations(free, len(new)),
+                key=lambda p: sum(first[pair] for pair in zip(new, p, strict=True)),
+            )
+            slot_of |= dict(zip(new, chosen, strict=True))
+            fits |= {i: first[i, slot_of[i]] for i in new}
+        canvas = np.zeros(given[0].shape, np.uint8)
+        for i in sorted(fits, key=lambda i: fits[i]):
+            canvas[nearest(masks[slot_of[i]] > 0.5, canvas.shape)] = i
+        frames.append(canvas)
+    return frames
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_object_that_fits_its_first_mask_best_lies_on_top(seed: int) -> None:
+    rng, size, slots = np.random.default_rng(seed), (32, 48), 4
+    video = rng.random((5, slots, 16, 24), dtype=np.float32)
+    given = {0: rng.integers(0, 4, size).astype(np.uint8), 2: 4 * rng.integers(0, 2, size).astype(np.uint8)}
+    expected = painted(video, given, slots)
+    merger = Merger("painter")
+    for t, masks in enumerate(torch.from_numpy(video)):
+        if t in given:
+            merger.start(masks, given[t])
+        assert np.array_equal(merger(masks, size), expected[t]), t
+
+
+def test_slots_that_swapped_their_objects_are_painted_as_these() -> None:
+    masks = torch.tensor([[[0.0, 0.9]], [[0.9, 0.0]]])
+    merged = {}
+    for rule in ("painter", "painter_by_id"):
+        merger = Merger(rule)
+        merger.start(masks, np.array([[1, 2]], np.uint8))
+        merged[rule] = merger(masks, (1, 2)).tolist()
+    assert merged == {"painter": [[1, 2]], "painter_by_id": [[2, 1]]}
+
+
+def test_rules_differ_where_slots_overlap() -> None:
+    masks = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.6, 0.7, 0.3, 0.5]], [[0.1, 0.55, 0.49, 0.2]]])
+    expected = {"painter": [2, 3, 0, 0], "painter_by_id": [2, 3, 0, 0], "argmax": [1, 2, 0, 0]}
+    for rule, ids in expected.items():
+        merger = Merger(rule)
+        merger.start_all(3)  # none is surer than another, so the highest id lies on top
+        assert merger(masks, (1, 4)).tolist() == [ids]
+        assert merger(masks, (2, 8)).shape == (2, 8)
+    merger = Merger("painter")
+    merger.start(masks, np.array([[1, 0, 0, 0]], np.uint8))
+    assert merger(masks, (2, 8)).tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 2  # the others have not started
+    with pytest.raises(InputError, match=r"predict\.merge=best"):
+        Protocol((1, 4), merge="best")
