@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vos_lightning.attention import AFFINITIES, NonLocalBlock
 from vos_lightning.backbones import LEVELS, Backbone
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.models.rvos import RVOS, State
-from vos_lightning.recurrence import ConvGRU, ConvLSTM
+from vos_lightning.recurrence import ConvGRU, ConvLSTM, SplitConv2d
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
 
@@ -51,6 +52,20 @@ def masks_of(model: RVOS, frames: Tensor, first: Tensor) -> Tensor:
         state, previous = step.state, torch.sigmoid(step.logits)
         outputs.append(previous)
     return torch.stack(outputs, 1)
+
+
+class Casts(TorchDispatchMode):
+    """Counts the casts of weights of a shape to another data type."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and tuple(out.shape) == self.shape:
+            self.count += out.dtype != args[0].dtype
+        return out
 
 
 # --- recurrent cells -------------------------------------------------------------------------------------
@@ -111,6 +126,22 @@ def test_cells_follow_the_formulas_slot_by_slot(kind, options: dict, given: str,
         expected.append(hidden)
         before, memory = (hidden, memory) if spatial else (zero, zero)
     torch.testing.assert_close(cell(slots, skip, **x, spatial=spatial), torch.stack(expected))
+
+
+@pytest.mark.parametrize("kind", [ConvLSTM, ConvGRU])
+def test_mixed_precision_casts_a_frames_kernel_once(kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    cell, skip = kind(0, SKIP, 0, HIDDEN), torch.randn(2, SKIP, 5, 7)
+    with torch.autocast("cpu", torch.bfloat16), Casts(cell.gates.kernel("spatial").shape) as casts:
+        hidden = cell(6, skip, None, None, None)
+    assert casts.count == 1
+
+    def uncast(conv: SplitConv2d, *parts: str) -> Tensor:
+        return torch.cat([conv.weight[:, conv.slices[part]] for part in parts], 1)
+
+    monkeypatch.setattr(SplitConv2d, "kernel", uncast)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cell(6, skip, None, None, None), hidden)
 
 
 # --- non-local block -------------------------------------------------------------------------------------

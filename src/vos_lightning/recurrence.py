@@ -35,8 +35,13 @@ class SplitConv2d(nn.Conv2d):
             start += width
 
     def kernel(self, *parts: str) -> Tensor:
-        """The weights that act on these parts, (out, C of the parts, 3, 3)."""
-        return torch.cat([self.weight[:, self.slices[part]] for part in parts], 1)
+        """The weights that act on these parts, (out, C of the parts, 3, 3), in autocast's data type.
+
+        Autocast keeps the casts of whole parameters alone; it would cast a part at each of its uses.
+        """
+        device = self.weight.device.type
+        kernel = torch.cat([self.weight[:, self.slices[part]] for part in parts], 1)
+        return kernel.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else kernel
 
     def over_slots(self, skip: Tensor, **inputs: Tensor | None) -> Tensor:
         """The convolution without its spatial part, for all slots: (O, B, out, h, w), or (1, B, out, h, w).
