@@ -154,7 +154,7 @@ def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
 BAD = {
     "model.backbone=resnet9000": "model.backbone=resnet9000: unknown; choose one of",
     "model.slots=1": r"object id \d of sequence .* exceeds model.slots=1",
-    "train.stages=[abc]": "train.stages: abc is no stage",
+    "train.stages=[{epochs: 1, lr: 1}]": r"train.stages: \{'epochs': 1, 'lr': 1\} is no stage",
     "train.init_from=missing.ckpt": "missing.ckpt: no such checkpoint",
     "train.stages=[{epochs: 1, keep: first}]": "train.stages: keep=first: unknown; choose one of last",
     "predict.merge=glue": "predict.merge=glue: unknown",

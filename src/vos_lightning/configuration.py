@@ -34,12 +34,18 @@ def jobs(accelerator: str) -> int:
     return (gpus() if accelerator != "cpu" else 0) or cores()
 
 
+def at_least_one(jobs: Any) -> int:
+    """run.jobs as Hydra needs it before `fields` refuses a value that is no whole number from 1 up."""
+    return max(1, jobs) if isinstance(jobs, int) else 1
+
+
 def register_resolvers() -> None:
-    """Makes vos.root, vos.jobs, vos.threads and vos.cache known to configurations."""
+    """Makes vos.root, vos.jobs, vos.side_by_side, vos.threads and vos.cache known to configurations."""
     resolvers: dict[str, Callable[..., Any]] = {
         "vos.root": lambda: str(ROOT),
         "vos.jobs": jobs,
-        "vos.threads": lambda jobs: max(1, cores() // max(1, int(jobs))),
+        "vos.side_by_side": at_least_one,
+        "vos.threads": lambda jobs: max(1, cores() // at_least_one(jobs)),
         "vos.cache": lambda: os.environ.get("VOS_CACHE", ".cache"),
     }
     for name, resolver in resolvers.items():
@@ -53,12 +59,10 @@ def build_data(cfg: DictConfig) -> Any:
     from vos_lightning.data.synthetic import SyntheticSpec
     from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
     from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec
-    from vos_lightning.errors import InputError, one_of
+    from vos_lightning.errors import one_of
 
     data, folder = cfg.data, cfg.run.frame_cache
     lengths = [data.clip_length] * 2 if isinstance(data.clip_length, int) else list(data.clip_length)
-    if len(lengths) != 2 or not 1 < lengths[0] <= lengths[1]:
-        raise InputError(f"data.clip_length={data.clip_length}: must be T or [shortest, longest], 2 or more.")
     clips = {
         "size": tuple(data.size),
         "clip_length": tuple(lengths),

@@ -1,13 +1,19 @@
-"""The process's memory: its peak, and an allocator that does not give pages back between two tensors."""
+"""The memory of a batch, the peak of the process, and an allocator that does not give pages back between two
+tensors."""
 
 import ctypes
 import gc
+import os
 import resource
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from vos_lightning.errors import InputError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
@@ -44,3 +50,19 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def check_memory(data: Mapping[str, Any]) -> None:
+    """Raises InputError if a batch of cfg.data cannot fit into this machine's memory.
+
+    Counted are its frames and the lightest backbone's first maps, 24 channels at half the size, in float32.
+    """
+    (height, width), length, batch = data["size"], data["clip_length"], data["batch_size"]
+    longest = length if isinstance(length, int) else length[1]
+    needed = 4 * (3 + 24 // 4) * height * width * longest * batch
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise InputError(
+            f"data.size={data['size']}, data.clip_length={length}, data.batch_size={batch}: a batch's frames "
+            f"and first maps take {needed >> 30} GiB and this machine has {memory >> 30}; lower one."
+        )

@@ -24,7 +24,8 @@ from vos_lightning.data.sequence import Sequence
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
-from vos_lightning.memory import keep_freed_memory, peak_memory, restart_peak_memory
+from vos_lightning.fields import check_config
+from vos_lightning.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
 from vos_lightning.models.s2s import S2S
 from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
 from vos_lightning.scoring.rules import Rules
@@ -51,6 +52,7 @@ def first_of(cfg: DictConfig) -> DictConfig | None:
     elif cfg.train.first:
         first = compose_train([f"scale={cfg.run.scale}", *cfg.train.first])
         first.model, first.seed, first.run = cfg.model, cfg.seed, cfg.run
+        check_config(first)
     else:
         return None
     first.run.dir = None
@@ -89,6 +91,8 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
         InputError: a field, file or checkpoint that cannot be used.
     """
     _quiet()
+    check_config(cfg)
+    check_memory(cfg.data)
     data = build_data(cfg)
     run = run_of(cfg, data)
     run.check_settings()

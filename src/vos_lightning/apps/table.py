@@ -20,13 +20,17 @@ def main(argv: list[str] | None = None) -> None:
 def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning import tables
     from vos_lightning.atomic import write_text
+    from vos_lightning.fields import check_config
     from vos_lightning.reports import report
     from vos_lightning.runs import write_json
     from vos_lightning.sweep import expand
     from vos_lightning.table_notes import notes
     from vos_lightning.text_tables import as_markdown, as_text
 
-    table = tables.build_table(expand(overrides), server)
+    cells = expand(overrides)
+    for cell in cells:
+        check_config(cell.cfg)
+    table = tables.build_table(cells, server)
     columns, lines = tables.cells_of(table)
     remarks = notes(table)
     cfg = table.cfg

@@ -21,6 +21,7 @@ def _run(cfg: DictConfig) -> None:
     import torch
 
     from vos_lightning.callbacks import say
+    from vos_lightning.fields import check_config
     from vos_lightning.training import train
 
     hydra_cfg = HydraConfig.get()
@@ -35,6 +36,7 @@ def _run(cfg: DictConfig) -> None:
         if cfg.run.device is None:
             cfg.run.device = hydra_cfg.job.num % max(1, torch.cuda.device_count())
         try:
+            check_config(cfg)
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
             say(f"{label}: failed, {sentence(error)}")
