@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.backbones import Backbone
+from vos_lightning.backbones import Backbone, set_batch_norm
 from vos_lightning.checkpoints import load_strictly
+from vos_lightning.configuration import build_model
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.models.s2s import S2S
 from vos_lightning.recurrence import SequenceConvLSTM
+from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage, unroll
 
@@ -28,6 +30,16 @@ SMALL: dict[str, Any] = {
     "hidden": 32,
     "deeplab_network": "deeplabv3_mobilenet_v3_large",
     "deeplab_weights": "none",
+    "size": SIZE,
+}
+# Jain's network but for its backbone and its width.
+JAIN: dict[str, Any] = {
+    "mask_entry": "unit",
+    "peepholes": "cell",
+    "units": 2,
+    "last_unit": True,
+    "norm": True,
+    "video": "clip",
 }
 
 
@@ -67,7 +79,7 @@ def ready(seed: int = 0, **fields) -> S2S:
 
 
 def slow_lstm(lstm: SequenceConvLSTM, x: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Shi et al. 2015, eq. 3, with one peephole weight a channel."""
+    """Shi et al. 2015, eq. 3."""
     gates = F.conv2d(torch.cat([x, hidden], 1), lstm.gates.weight, lstm.gates.bias, padding=1)
     i, f, o, g = gates.chunk(4, 1)
     peep = torch.zeros(3, lstm.hidden, 1, 1, dtype=x.dtype) if lstm.peepholes is None else lstm.peepholes
@@ -75,11 +87,11 @@ def slow_lstm(lstm: SequenceConvLSTM, x: Tensor, cell: Tensor, hidden: Tensor) -
     return cell_after, (o + peep[2] * cell_after).sigmoid() * lstm.activation(cell_after)
 
 
-@pytest.mark.parametrize("peepholes", [False, True])
+@pytest.mark.parametrize("peepholes", ["none", "channel", "cell"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_the_convlstm_follows_its_equations(activation: str, peepholes: bool) -> None:
+def test_the_convlstm_follows_its_equations(activation: str, peepholes: str) -> None:
     torch.manual_seed(0)
-    lstm = SequenceConvLSTM(5, 6, activation, peepholes).double()
+    lstm = SequenceConvLSTM(5, 6, activation, peepholes, (4, 7)).double()
     if lstm.peepholes is not None:
         nn.init.normal_(lstm.peepholes)
     frames = torch.randn(3, 2, 5, 4, 7).double()
@@ -104,7 +116,7 @@ def slow_unroll(model: S2S, frames: Tensor, mask: Tensor) -> Tensor:
     """Logits (T - 1, H, W) of one object in one clip: frames (T, 3, H, W), its mask (H, W)."""
 
     def maps(trunk, image: Tensor, *masks: Tensor) -> Tensor:
-        return trunk.backbone(trunk.adapter(torch.cat([image, *masks])[None]))
+        return trunk.backbone(trunk.entry(torch.cat([image, *masks])[None]))
 
     if model.initializer is None:
         hidden = cell_means(mask, (4, 8)).expand(1, 32, -1, -1)
@@ -134,13 +146,15 @@ def slow_unroll(model: S2S, frames: Tensor, mask: Tensor) -> Tensor:
 
 VARIANTS: list[dict[str, Any]] = [
     {},
-    {"peepholes": True, "activation": "tanh", "units": 2, "norm": True},
+    {"peepholes": "channel", "activation": "tanh", "units": 2, "norm": True},
     {"initializer": False, "upsampling": "transposed"},
     {"encoder": "previous_mask"},
     {"encoder": "previous_mask", "initializer": False},
     {"encoder": "merged"},
-    {"encoder": "merged", "mask_entry": "adapter"},
-    {"video": "clip", "peepholes": True},
+    {"encoder": "merged", "mask_entry": "unit"},
+    {"video": "clip", "peepholes": "channel"},
+    JAIN,
+    JAIN | {"upsampling": "transposed"},
     {"deeplab": True, "level": "res4"},
 ]
 
@@ -178,6 +192,52 @@ def test_logits_have_the_frames_size(size: tuple[int, int]) -> None:
         assert logits.shape == (2, 2, 1, *size)
 
 
+@pytest.mark.parametrize("fields", [{"norm": True}, JAIN], ids=["base", "jain"])
+@torch.no_grad()
+def test_batch_statistics_may_be_of_each_frame(fields: dict) -> None:
+    """The clip at once is the clip frame by frame, as Jain's code reads it."""
+    model = small(bn="frame", **fields).train()
+    plain = copy.deepcopy(model)
+    set_batch_norm(plain, "clip")
+    frames, masks = random_clip(objects=1)
+    features = [plain.encode(frame[:, None])[0] for frame in frames.unbind(1)]
+    if plain.video is not None:
+        cell = video = torch.zeros_like(features[0])
+        for x in features:
+            cell, video = plain.video.cell(plain.video.cell.read(x), cell, video)
+        features = [plain.video.join(torch.cat([x, video], 1)) for x in features]
+    state, expected = plain.start(frames[:, 0], masks), []
+    for x in features[1:]:
+        state = plain.advance(plain.cell.read(x), state, masks)
+        expected.append(plain.decode(state[1], SIZE))
+    found = unroll(model, frames, masks)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(found, unroll(plain, frames, masks), atol=1e-2)
+
+
+# --- Jain's network ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("video", "registered", "cells"), [("none", 68972536, 1), ("clip", 92571128, 2)])
+def test_the_papers_scale_has_the_authors_shapes(video: str, registered: int, cells: int) -> None:
+    cfg = compose_train(["model=s2s_video", "scale=paper", "data=synthetic_youtube", f"model.video={video}"])
+    cfg.model.weights = "none"
+    with torch.device("meta"):
+        model = build_model(cfg.model)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    convolutions = [m for m in model.decoder.modules() if isinstance(m, nn.Conv2d)]
+    widths = [(m.in_channels, m.out_channels) for m in convolutions]
+    layers = [(512, 512), (512, 256), (256, 128), (128, 64), (64, 64)]
+    assert widths == [w for a, b in layers for w in ((a, b), (b, b))] + [(64, 64), (64, 1)]
+    assert {m.kernel_size for m in convolutions} == {(5, 5)}
+    normed = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert normed == 12 + 1 + 2 + 1 + (video == "clip")  # decoder, entry, initialiser, encoder, join
+    assert shapes["cell.peepholes"] == (3, 512, 8, 14)
+    # What the author's parts register; his peepholes are not among it, and his gates have two biases each.
+    peepholes, biases = 3 * 512 * 8 * 14, 4 * 512
+    assert sum(p.numel() for p in model.parameters()) == registered + cells * (peepholes - biases)
+
+
 # --- fields ----------------------------------------------------------------------------------------------
 
 NEIGHBOURS: list[dict[str, Any]] = [
@@ -187,14 +247,17 @@ NEIGHBOURS: list[dict[str, Any]] = [
     {"initializer": False},
     {"encoder": "previous_mask"},
     {"encoder": "merged"},
-    {"mask_entry": "adapter"},
+    {"mask_entry": "unit"},
     {"activation": "tanh"},
-    {"peepholes": True},
+    {"peepholes": "channel"},
+    {"peepholes": "cell"},
     {"upsampling": "transposed"},
     {"units": 2},
+    {"last_unit": True},
     {"norm": True},
     {"video": "clip"},
     {"bn": "frozen"},
+    {"bn": "frame"},
     {"deeplab": True},
     {"deeplab": True, "deeplab_network": "deeplabv3_resnet50"},
 ]
@@ -258,7 +321,9 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
         ({"mask_entry": "x"}, "model.mask_entry=x"),
         ({"upsampling": "x"}, "model.upsampling=x"),
         ({"video": "x"}, "model.video=x"),
-        ({"bn": "frame"}, "model.bn=frame"),
+        ({"bn": "x"}, "model.bn=x"),
+        ({"peepholes": True}, "model.peepholes=True: unknown; choose one of none, channel, cell"),
+        ({"peepholes": "cell", "size": None}, "model.peepholes=cell: needs model.size"),
         ({"activation": "x"}, "model.activation=x"),
         ({"level": "res1"}, "model.level=res1"),
         ({"backbone": "x"}, "model.backbone=x"),
@@ -272,6 +337,12 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
 def test_what_cannot_be_built_is_named(fields: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
         S2S(**(SMALL | fields))
+
+
+def test_peepholes_of_each_cell_take_one_size() -> None:
+    model, (frames, masks) = ready(**JAIN), random_clip()
+    with pytest.raises(InputError, match="weights for 4x8 cells and met 4x7"):
+        unroll(model, frames[..., :56], masks[..., :56])
 
 
 def test_merged_has_one_backbone() -> None:
@@ -313,7 +384,7 @@ def test_fc6_is_vggs_linear_layer_at_every_place(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_saved_network_gives_the_same_masks(tmp_path: Path) -> None:
-    fields = {"video": "clip", "peepholes": True, "activation": "tanh", "norm": True}
+    fields = {"video": "clip", "peepholes": "cell", "activation": "tanh", "norm": True}
     model, other = ready(**fields), ready(1, **fields)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     load_strictly(other, torch.load(tmp_path / "weights.pt", weights_only=True), tmp_path)

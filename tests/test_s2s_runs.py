@@ -87,6 +87,14 @@ def test_the_same_cell_of_several_tables_is_one_run() -> None:
     assert len({folder for found in folders for folder in found}) == sum(map(len, folders)) - 3
 
 
+def test_the_base_and_the_updated_model_have_their_own_rates() -> None:
+    cells = expand(["sweeps=s2svideo-table1", "scale=paper", "model.upsampling=bilinear"])
+    rates = {c.cfg.model.video: (c.cfg.optim.lr, c.cfg.optim.backbone_lr) for c in cells}
+    assert rates == {"none": (1e-4, 1e-4), "clip": (1e-3, 1e-3)}
+    embedded = compose_train(["model=s2s_video", "data=synthetic_youtube", "scale=embedded"])
+    assert (embedded.optim.lr, embedded.optim.backbone_lr) == (6e-3, 6e-3)
+
+
 def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trained) -> None:
     base, tuned = runs(trained, "s2s-table2")[0], runs(trained, "s2s-table3")[0]
     assert all(len(times) == 1 for times in trained.written.values())

@@ -203,6 +203,13 @@ def set_batch_norm(module: nn.Module, mode: str) -> None:
         norm.__class__ = kinds[mode]
 
 
+def set_frames(module: nn.Module, frames: int) -> None:
+    """Tells every FrameBatchNorm2d inside `module` that its next batch holds so many frames."""
+    for norm in batch_norms(module):
+        if isinstance(norm, FrameBatchNorm2d):
+            norm.frames = frames
+
+
 def batch_norms(module: nn.Module) -> Sequence[nn.BatchNorm2d]:
     """Every BatchNorm2d inside `module`."""
     return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -9,14 +9,14 @@ convolutions over those parts, so what all slots share (skip) is computed once, 
 slot before (below, mask, temporal) in one batch over slots, and only the spatial part slot by slot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 
 
 class SplitConv2d(nn.Conv2d):
@@ -200,16 +200,33 @@ class SequenceConvLSTM(nn.Module):
     Args:
         inputs, hidden: channels of the input and of both states.
         activation: of the candidate and of the cell's output: `relu` (Xu et al. 2018) or `tanh`.
-        peepholes: whether the gates also read the cell state, one weight a channel.
+        peepholes: how the gates also read the cell state: `none`; `channel`, by one weight a channel, zero at
+            first; or `cell`, by one a channel and cell (Jain), drawn as the author draws them.
+        cells: (h, w) of the maps, for peepholes of each cell.
+
+    Raises:
+        InputError: a field with an unknown value, or maps of other cells than the peepholes'.
     """
 
-    def __init__(self, inputs: int, hidden: int, activation: str = "relu", peepholes: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        activation: str = "relu",
+        peepholes: str = "none",
+        cells: tuple[int, int] = (1, 1),
+    ) -> None:
         super().__init__()
-        if activation not in ("relu", "tanh"):
-            raise InputError(f"model.activation={activation}: unknown; choose relu or tanh.")
+        one_of("model.activation", activation, ("relu", "tanh"))
+        one_of("model.peepholes", peepholes, ("none", "channel", "cell"))
         self.hidden, self.activation = hidden, getattr(torch, activation)
         self.gates = SplitConv2d({"input": inputs, "hidden": hidden}, 4 * hidden)
-        self.peepholes = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
+        self.peepholes = None
+        if peepholes == "channel":
+            self.peepholes = nn.Parameter(torch.zeros(3, hidden, 1, 1))
+        elif peepholes == "cell":
+            bound = (6 / (cells[0] * cells[1])) ** 0.5  # Kaiming's, for which a map's cells are the inputs
+            self.peepholes = nn.Parameter(torch.empty(3, hidden, *cells).uniform_(-bound, bound))
 
     def read(self, x: Tensor) -> Tensor:
         """The inputs' share of the gates, (N, 4 C, h, w), for frames (N, C_in, h, w) of any times at once."""
@@ -217,6 +234,7 @@ class SequenceConvLSTM(nn.Module):
 
     def forward(self, read: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The next cell and hidden state (N, C, h, w) from a frame's `read` and those before."""
+        self._check_cells(read.shape[2:])
         gates = read + F.conv2d(hidden, self.gates.kernel("hidden"), padding=1)
         i, f, o, g = gates.chunk(4, dim=1)
         if self.peepholes is not None:
@@ -225,3 +243,13 @@ class SequenceConvLSTM(nn.Module):
         if self.peepholes is not None:
             o = o + self.peepholes[2] * cell
         return cell, torch.sigmoid(o) * self.activation(cell)
+
+    def _check_cells(self, cells: Sequence[int]) -> None:
+        """Raises InputError if the peepholes are for maps of other than `cells` (h, w)."""
+        own = (1, 1) if self.peepholes is None else tuple(self.peepholes.shape[2:])
+        if own not in ((1, 1), tuple(cells)):
+            raise InputError(
+                f"model.peepholes=cell: the network has weights for {own[0]}x{own[1]} cells and met "
+                f"{cells[0]}x{cells[1]}; leave data.size as in its training, or train with "
+                "model.peepholes=channel."
+            )

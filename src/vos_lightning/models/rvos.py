@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_lightning.attention import NonLocalBlock
-from vos_lightning.backbones import LEVELS, Backbone, FrameBatchNorm2d, batch_norms, set_batch_norm
+from vos_lightning.backbones import LEVELS, Backbone, set_batch_norm, set_frames
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.recurrence import CELLS
 
@@ -69,9 +69,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor, frames: int) -> Features:
         """Encodes images (T * B, 3, H, W), frame-major, where T is `frames`."""
-        for norm in batch_norms(self):
-            if isinstance(norm, FrameBatchNorm2d):
-                norm.frames = frames
+        set_frames(self, frames)
         x, pyramid = images, []
         for level, name in enumerate(LEVELS):
             x = self.backbone.stage(level, x)

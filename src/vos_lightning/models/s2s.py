@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.backbones import LEVELS, Backbone, DeepLab, set_batch_norm
+from vos_lightning.backbones import LEVELS, Backbone, DeepLab, set_batch_norm, set_frames
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.recurrence import SequenceConvLSTM
 
@@ -33,26 +33,33 @@ class Trunk(nn.Module):
     """A backbone and 1x1 heads with ReLU on its deepest features.
 
     Args:
-        backbone: reads the frame and, where `mask` is true, a mask as a fourth channel.
+        backbone: reads the frame and perhaps a mask as a fourth channel.
         hidden: channels of each head.
         heads: their number.
         stride: pixels of a cell; features of another one are averaged or repeated.
-        adapter: a 1x1 convolution takes the four channels to the backbone's three (Jain, section 3.2).
+        norm: whether heads and entry have a BatchNorm.
+        entry: whether a 3x3 unit takes frame and mask to the backbone's three channels (Jain, section 3.2).
     """
 
     def __init__(
-        self, backbone: Backbone | DeepLab, hidden: int, heads: int, stride: int, adapter: bool = False
+        self,
+        backbone: Backbone | DeepLab,
+        hidden: int,
+        heads: int,
+        stride: int,
+        norm: bool,
+        entry: bool = False,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.backbone = backbone
-        self.adapter = _adapter() if adapter else nn.Identity()
-        self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1) for _ in range(heads))
+        self.entry = Unit(4, 3, 3, norm) if entry else nn.Identity()
+        self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1, norm) for _ in range(heads))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Each head's maps (N, C, h, w) of images (N, 3 or 4, H, W), in the images' data type."""
         dtype = next(self.parameters()).dtype
-        features = self.backbone(self.adapter(images.to(dtype)))
+        features = self.backbone(self.entry(images.to(dtype)))
         cells = [-(-n // self.stride) for n in images.shape[2:]]
         if list(features.shape[2:]) != cells:
             features = F.interpolate(features, size=cells, mode="area")
@@ -67,10 +74,13 @@ class Decoder(nn.Module):
         widths: channels of each layer.
         upsampling: `bilinear`, after 5x5 convolutions, or `transposed`, 5x5 convolutions of stride 2.
         units: 5x5 convolutions of a bilinear layer.
-        norm: whether a BatchNorm follows each.
+        last_unit: whether one more follows the layers.
+        norm: whether a BatchNorm follows each convolution, the one to logits too.
     """
 
-    def __init__(self, hidden: int, widths: Sequence[int], upsampling: str, units: int, norm: bool) -> None:
+    def __init__(
+        self, hidden: int, widths: Sequence[int], upsampling: str, units: int, last_unit: bool, norm: bool
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, width in zip((hidden, *widths), widths, strict=False):
@@ -80,20 +90,28 @@ class Decoder(nn.Module):
             else:
                 layers += [nn.ConvTranspose2d(before, width, 5, 2, padding=2, output_padding=1)]
                 layers += [nn.BatchNorm2d(width)] * norm + [nn.ReLU(inplace=True)]
+        if last_unit:
+            layers.append(Unit(widths[-1], widths[-1], 5, norm))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[-1], 1, 5, padding=2)
+        self.head_norm = nn.BatchNorm2d(1) if norm else nn.Identity()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (N, 1, H', W') of hidden states (N, C, h, w)."""
-        return self.head(self.layers(hidden))
+        return self.head_norm(self.head(self.layers(hidden)))
 
 
 class VideoRepresentation(nn.Module):
-    """A ConvLSTM over all frames whose last hidden state joins each frame's features (Jain, section 3.8)."""
+    """A ConvLSTM over all frames whose last hidden state joins each frame's features (Jain, section 3.8).
 
-    def __init__(self, hidden: int, activation: str, peepholes: bool, norm: bool) -> None:
+    Args:
+        cell: the ConvLSTM.
+        norm: whether the unit that joins them has a BatchNorm.
+    """
+
+    def __init__(self, cell: SequenceConvLSTM, norm: bool) -> None:
         super().__init__()
-        self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
+        hidden, self.cell = cell.hidden, cell
         self.join = Unit(2 * hidden, hidden, 3, norm)
 
     def forward(self, frames: list[Tensor]) -> list[Tensor]:
@@ -101,6 +119,7 @@ class VideoRepresentation(nn.Module):
         cell = hidden = torch.zeros_like(frames[0])
         for read in self.cell.read(torch.cat(frames)).chunk(len(frames)):
             cell, hidden = self.cell(read, cell, hidden)
+        set_frames(self.join, len(frames))
         joined = torch.cat([torch.cat([x, hidden], 1) for x in frames])
         return list(self.join(joined).chunk(len(frames)))
 
@@ -119,13 +138,16 @@ class S2S(nn.Module):
         initializer: False sets the hidden state to the mask itself and the cell state to zero.
         encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or
             `merged`, which does so with the initialiser's own backbone.
-        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `adapter`
-            of `Trunk`.
+        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `unit`,
+            the entry of `Trunk`.
         activation, peepholes: of `SequenceConvLSTM`.
-        upsampling, units, norm: of `Decoder`.
+        size: (H, W), for peepholes of each cell; the network then takes no other.
+        upsampling, units, last_unit: of `Decoder`.
+        norm: whether BatchNorm follows every convolution of heads, entry, decoder and what joins the
+            representation.
         video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
         window: frames of a representation when a video is segmented; 0 is the whole video.
-        bn: batch statistics in training, see `set_batch_norm`: `clip` or `frozen`.
+        bn: batch statistics in training, see `set_batch_norm`.
         deeplab: whether the encoder's backbone is a `DeepLab` (setting 3).
         deeplab_network, deeplab_weights: of `DeepLab`.
 
@@ -146,9 +168,11 @@ class S2S(nn.Module):
         encoder: str = "frame",
         mask_entry: str = "channel",
         activation: str = "relu",
-        peepholes: bool = False,
+        peepholes: str = "none",
+        size: Sequence[int] | None = None,
         upsampling: str = "bilinear",
         units: int = 1,
+        last_unit: bool = False,
         norm: bool = False,
         video: str = "none",
         window: int = 0,
@@ -160,10 +184,10 @@ class S2S(nn.Module):
         super().__init__()
         one_of("model.level", level, LEVELS)
         one_of("model.encoder", encoder, ("frame", "previous_mask", "merged"))
-        one_of("model.mask_entry", mask_entry, ("channel", "adapter"))
+        one_of("model.mask_entry", mask_entry, ("channel", "unit"))
         one_of("model.upsampling", upsampling, ("bilinear", "transposed"))
         one_of("model.video", video, ("none", "clip"))
-        one_of("model.bn", bn, ("clip", "frozen"))
+        one_of("model.bn", bn, ("clip", "frame", "frozen"))
         if video != "none" and encoder != "frame":
             raise InputError(f"model.video={video}: needs model.encoder=frame.")
         if encoder == "merged" and not initializer:
@@ -172,29 +196,39 @@ class S2S(nn.Module):
             raise InputError("model.deeplab=true: needs model.encoder=frame.")
         if window < 0:
             raise InputError(f"model.window={window}: must be 0 or more.")
-        adapter, layers = mask_entry == "adapter", LEVELS.index(level) + 2
+        if peepholes == "cell" and size is None:
+            raise InputError("model.peepholes=cell: needs model.size, the network's input.")
+        layers = LEVELS.index(level) + 2
+        self.stride = 2**layers
 
         def trunk(mask: bool, heads: int) -> Trunk:
-            channels = 4 if mask and not adapter else 3
+            channels = 4 if mask and mask_entry == "channel" else 3
             read = Backbone(backbone, weights, level, channels, fc6)
-            return Trunk(read, hidden, heads, 2**layers, mask and adapter)
+            return Trunk(read, hidden, heads, self.stride, norm, mask and mask_entry == "unit")
+
+        def convlstm() -> SequenceConvLSTM:
+            return SequenceConvLSTM(hidden, hidden, activation, peepholes, self._cells(size or (1, 1)))
 
         self.reads_previous, self.window = encoder != "frame", window
         if deeplab:
-            self.encoder = Trunk(DeepLab(deeplab_network, deeplab_weights), hidden, 1, 2**layers)
+            self.encoder = Trunk(DeepLab(deeplab_network, deeplab_weights), hidden, 1, self.stride, norm)
         else:
             self.encoder = trunk(self.reads_previous, 3 if encoder == "merged" else 1)
         self.initializer = None
         if initializer:
             self.initializer = self.encoder if encoder == "merged" else trunk(True, 2)
-        self.video = VideoRepresentation(hidden, activation, peepholes, norm) if video != "none" else None
-        self.cell = SequenceConvLSTM(hidden, hidden, activation, peepholes)
+        self.video = VideoRepresentation(convlstm(), norm) if video != "none" else None
+        self.cell = convlstm()
         widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][:layers]
-        self.decoder = Decoder(hidden, widths, upsampling, units, norm)
-        self.stride = 2**layers
-        for part in self.children():
-            if part is not self.encoder or not deeplab:
-                set_batch_norm(part, bn)
+        self.decoder = Decoder(hidden, widths, upsampling, units, last_unit, norm)
+        set_batch_norm(self, bn)
+        if deeplab:
+            set_batch_norm(self.encoder.backbone, "frozen")
+
+    def _cells(self, size: Sequence[int]) -> tuple[int, int]:
+        """(h, w) of the states for an input of (H, W)."""
+        height, width = size
+        return -(-height // self.stride), -(-width // self.stride)
 
     def start(self, frame: Tensor, masks: Tensor) -> State:
         """The states after the given frame.
@@ -204,10 +238,10 @@ class S2S(nn.Module):
             masks: the objects' masks there, (B, O, H, W) in 0..1.
         """
         if self.initializer is not None:
+            set_frames(self.initializer, 1)
             cell, hidden = self.initializer(_with_masks(frame, masks))[:2]
         else:
-            height, width = masks.shape[2:]
-            small = F.adaptive_avg_pool2d(masks, (-(-height // self.stride), -(-width // self.stride)))
+            small = F.adaptive_avg_pool2d(masks, self._cells(masks.shape[2:]))
             hidden = small.transpose(0, 1).flatten(0, 1).unsqueeze(1).repeat(1, self.cell.hidden, 1, 1)
             cell = torch.zeros_like(hidden)
         slots = masks.shape[1]
@@ -218,6 +252,7 @@ class S2S(nn.Module):
         reads masks too."""
         if self.reads_previous:
             return list(frames.unbind(1))
+        set_frames(self.encoder, frames.shape[1])
         return list(self.encoder(frames.transpose(0, 1).flatten(0, 1))[0].chunk(frames.shape[1]))
 
     def read(self, features: list[Tensor]) -> list[Tensor]:
@@ -232,6 +267,7 @@ class S2S(nn.Module):
         """The states after a frame; `previous` are the masks of the frame before, (B, O, H, W) in 0..1."""
         slots = len(state[0])
         if self.reads_previous:
+            set_frames(self.encoder, 1)
             own = self.cell.read(self.encoder(_with_masks(read, previous))[-1])
         else:
             own = read.expand(slots, *read.shape).flatten(0, 1)
@@ -239,18 +275,15 @@ class S2S(nn.Module):
         return cell.unflatten(0, (slots, -1)), hidden.unflatten(0, (slots, -1))
 
     def decode(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (N, O, H, W) of hidden states (O, N, C, h, w), where `size` is (H, W)."""
-        logits = self.decoder(hidden.flatten(0, 1))
+        """Logits (B, O, H, W) of hidden states (O, B, C, h, w), where `size` is (H, W).
+
+        Those of several frames, (T, O, B, C, h, w), give (T, B, O, H, W).
+        """
+        set_frames(self.decoder, len(hidden) if hidden.dim() == 6 else 1)
+        logits = self.decoder(hidden.flatten(0, -4))
         if logits.shape[2:] != tuple(size):
             logits = F.interpolate(logits, size=tuple(size), mode="bilinear")
-        return logits.unflatten(0, (len(hidden), -1)).squeeze(2).transpose(0, 1)
-
-
-def _adapter() -> nn.Conv2d:
-    """Four channels to three: at the start the colours as they are, and some of the mask in each."""
-    conv = nn.Conv2d(4, 3, 1)
-    nn.init.eye_(conv.weight[:, :3, 0, 0])
-    return conv
+        return logits.squeeze(1).unflatten(0, hidden.shape[:-3]).transpose(-3, -4)
 
 
 def _with_masks(frame: Tensor, masks: Tensor) -> Tensor:

@@ -95,5 +95,4 @@ def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
             previous = torch.sigmoid(outputs[-1].detach().float())
     if outputs:
         return torch.stack(outputs).float()
-    joined = model.decode(torch.cat(hidden, 1), size).float()  # one batch of all frames
-    return joined.unflatten(0, (len(hidden), -1))
+    return model.decode(torch.stack(hidden), size).float()  # one batch of all frames
