@@ -21,7 +21,7 @@ from vos_lightning.evaluation import load_run, segment_and_score
 from vos_lightning.losses import soft_iou_cost, weighted_mean
 from vos_lightning.matching import match_slots
 from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, propagate
+from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
@@ -198,6 +198,44 @@ def test_given_frames_says_how_long_the_given_mask_is_read() -> None:
         assert [int(mask[50, 70]) for mask in masks] == expected
 
 
+@pytest.mark.parametrize("pasted", [True, False])
+def test_a_given_mask_stands_where_its_object_starts(pasted: bool) -> None:
+    early, late = disk(50, 40), disk(50, 60, 2)  # which overlap
+    protocol = Protocol(SIZE, merge="painter_by_id", paste_given=pasted)
+    masks = list(propagate(copier(-1), frames(4), {0: early, 2: late}, protocol))
+    assert np.array_equal(masks[2] == 2, late == 2) == pasted  # the network gives the complement
+
+
+@pytest.mark.parametrize(("start_at_given", "expected"), [(True, [0, 0, 1, 0, 1]), (False, [0, 0, 1, 1, 0])])
+def test_frames_before_the_first_given_mask_are_left_out(start_at_given: bool, expected: list[int]) -> None:
+    protocol = Protocol(SIZE, start_at_given=start_at_given)
+    masks = list(propagate(copier(-1), frames(5), {2: disk(50, 70)}, protocol))
+    assert [
+        int(mask[50, 70]) for mask in masks
+    ] == expected  # two frames read the given mask, or its frame alone
+
+
+@pytest.mark.parametrize("feeds", [True, False])
+def test_a_slot_reads_its_own_output_before_its_object_starts(feeds: bool) -> None:
+    model = copier(-1)
+    model.feeds_unstarted = feeds
+    given = {0: disk(50, 70), 4: disk(20, 20, 2)}
+    tested = probabilities(model, frames(4), given, Protocol(SIZE))
+    shown = [[int(mask[1, 30, 45] > 0.5) for mask in masks] for masks in (tested, trained_masks(model, 4))]
+    # At test two frames read what is given, in training one.
+    assert shown == ([[1, 1, 0, 1], [1, 0, 1, 0]] if feeds else [[1] * 4] * 2)
+
+
+def trained_masks(model: RVOS, length: int) -> torch.Tensor:
+    """Soft masks (T, O, H, W) of a training clip whose second object occurs in the last frame alone."""
+    labels = torch.zeros(1, length, *SIZE, dtype=torch.uint8)
+    labels[:, :, 20:30, 30:40], labels[:, -1, 40:50] = 1, 2
+    task = Segmentation(model, Optimisation(), [MaskStage(1)])
+    return task.clip_loss(
+        Clip(torch.zeros(1, length, 3, *SIZE), labels, torch.ones(1, length, 2)), "inferred"
+    )[1][0]
+
+
 def test_a_zero_shot_model_ignores_what_is_given() -> None:
     torch.manual_seed(0)
     model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
@@ -231,6 +269,18 @@ def test_stages_and_rates() -> None:
     assert rates.factor(50, 100) == pytest.approx(0.5)
     assert rates.factor(100, 100) == pytest.approx(0)
     assert all(Optimisation().factor(step, 100) == 1 for step in (0, 50, 100))
+
+
+@pytest.mark.parametrize("previous_mask", ["ground_truth", "inferred"])
+def test_validation_reads_the_previous_masks_of_its_stage(previous_mask: str) -> None:
+    logged = {}
+    task = Segmentation(copier(-1), Optimisation(), [MaskStage(1, previous_mask)])
+    task.log_mean = lambda name, value, weight: logged.update({name: float(value)})
+    labels = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    labels[:, :, 20:40, 30:60] = 1
+    task.validation_step(Clip(torch.zeros(1, 3, 3, *SIZE), labels, torch.ones(1, 3, 1)), 0)
+    # The network gives the complement of what it reads, the true mask or its own.
+    assert logged["val/J"] == pytest.approx(0 if previous_mask == "ground_truth" else 0.5, abs=0.1)
 
 
 def test_gradients_flow_through_as_many_frames_as_asked() -> None:

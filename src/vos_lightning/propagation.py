@@ -29,12 +29,18 @@ class Protocol:
     size: (H, W) at which the network runs.
     given_frames: how many frames from the start read the given mask as previous mask, of RVOS. The released
         code takes 2, its training 1.
+    start_at_given: whether RVOS starts at the first frame with a given mask, as its released code, and leaves
+        out those before; or at frame 0, with empty masks.
+    paste_given: whether RVOS's masks keep a given mask where an object starts, as its released code; or show
+        what the network makes of it. In frame 0 they keep it always.
     merge, background: rule and background of `Merger`.
     proposals: slots of a zero-shot model.
     """
 
     size: tuple[int, int]
     given_frames: int = 2
+    start_at_given: bool = True
+    paste_given: bool = True
     merge: str = "painter"
     proposals: int = 10
     background: float = 0.5
@@ -57,8 +63,8 @@ def propagate(
 ) -> Iterator[np.ndarray]:
     """Segments a video; yields one mask (h, w) uint8 of object ids for each frame.
 
-    One-shot, frame 0 is the given mask itself; S2S also keeps those of later frames, where RVOS segments the
-    objects that start there anew. Arguments and errors as `probabilities`.
+    One-shot, frame 0 is the given mask itself, and given masks of later frames stand in theirs, see
+    `Protocol.paste_given`. Arguments and errors as `probabilities`.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -68,15 +74,16 @@ def propagate(
     merger = Merger(protocol.merge, protocol.background)
     if not model.mask_input:
         merger.start_all(protocol.proposals)
+    own = isinstance(model, S2S) or not protocol.paste_given  # masks also where objects start
+    keeps = isinstance(model, S2S) or protocol.paste_given
     for t, masks in enumerate(probabilities(model, chain([first], frames), given, protocol, device)):
-        if t in labels:
-            merger.start(masks, labels[t])
-        if t == 0 and model.mask_input:
-            yield labels.get(0, np.zeros(size, np.uint8))
-            continue
-        merged = merger(masks, size)
-        if isinstance(model, S2S) and t in labels:
-            merged = np.where(labels[t] > 0, labels[t], merged)
+        merged, new = merger(masks, size), labels.get(t)
+        if new is not None:
+            merger.start(masks, new)
+            if t > 0 and own:
+                merged = merger(masks, size)
+            if t == 0 or keeps:
+                merged = np.where(new > 0, new, merged)
         yield merged
 
 
@@ -96,7 +103,8 @@ def probabilities(
         model: in eval mode, best as `for_inference` gives it; one that reads no masks ignores `given` and
             gives proposals.
         frames: (h, w, 3) uint8 RGB, all of one size.
-        given: frame -> ids (h, w) uint8; a slot has an empty mask until its object is given.
+        given: frame -> ids (h, w) uint8. Before its object is given, a slot of S2S has an empty mask, and one
+            of RVOS what the network makes of it.
         protocol: see `Protocol`.
         device: where the model is.
 
@@ -129,18 +137,21 @@ def _through_masks(
     """RVOS: an object is given as its slot's previous mask, and its hidden state stays as it is."""
     empty = torch.zeros(1, slots, *protocol.size, device=device)
     first, previous, started, state = empty, empty, empty[..., :1, :1] > 0, None
-    for t, (_, features) in enumerate(_encoded(model, frames, protocol.size, device)):
+    start = min(labels, default=0) if protocol.start_at_given else 0
+    for _ in islice(frames, start):
+        yield empty[0]
+    for t, (_, features) in enumerate(_encoded(model, frames, protocol.size, device), start):
         if t in labels:
             new, starts = _slot_masks(labels[t], slots, protocol.size, device)
             first, previous = torch.where(starts, new, first), torch.where(starts, new, previous)
             started = started | starts
-        if t < protocol.given_frames:
+        if t < start + protocol.given_frames:
             previous = first
         step = model.step(features, slots, protocol.size, previous if model.mask_input else None, state)
         state, previous = step.state, torch.sigmoid(step.logits.float())
-        if model.mask_input:
-            previous = previous * started
         yield previous[0]
+        if model.mask_input and not model.feeds_unstarted:
+            previous = previous * started
 
 
 def _through_states(

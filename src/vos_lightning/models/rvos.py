@@ -126,6 +126,8 @@ class RVOS(nn.Module):
         recurrence: `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no state
             passes between objects, from the second frame on).
         mask_input: True for the one-shot decoder, which reads the previous masks; False for the zero-shot.
+        feeds_unstarted: whether a slot reads its own output as previous mask before its object starts too, as
+            in the released code, or an empty mask.
         nonlocal_position: `none`, `res3`, `res4` or `res5`: the stage whose skip gets a non-local block.
         affinity: of `NonLocalBlock`.
         feeds_next_stage: whether the block's output also feeds the next stage, not its skip alone.
@@ -146,6 +148,7 @@ class RVOS(nn.Module):
         gru_form: str = "released",
         recurrence: str = "spatio_temporal",
         mask_input: bool = True,
+        feeds_unstarted: bool = True,
         nonlocal_position: str = "none",
         affinity: str = "embedded_gaussian",
         feeds_next_stage: bool = False,
@@ -160,7 +163,7 @@ class RVOS(nn.Module):
             raise InputError("model.auxiliary=true: needs a non-local block; set model.nonlocal_position.")
         widths = dict(zip(COARSE_TO_FINE, (hidden, hidden, hidden // 2, hidden // 4), strict=True))
         states = (hidden, hidden // 2, hidden // 4, hidden // 8)
-        self.recurrence, self.mask_input = recurrence, mask_input
+        self.recurrence, self.mask_input, self.feeds_unstarted = recurrence, mask_input, feeds_unstarted
         self.encoder = Encoder(
             Backbone(backbone, weights), widths, nonlocal_position, affinity, feeds_next_stage, bn
         )

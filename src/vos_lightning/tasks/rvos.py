@@ -89,6 +89,8 @@ class Segmentation(ClipTask):
                     step.auxiliary, truth[:, t], counts[:, t]
                 )
             previous = truth[:, t] if previous_mask == "ground_truth" else masks.detach()
+            if not self.model.feeds_unstarted:
+                previous = previous * truth[:, : t + 1].amax((1, 3, 4))[..., None, None]
             outputs.append(masks)
         return loss, torch.stack(outputs, 1)
 
@@ -100,8 +102,12 @@ class Segmentation(ClipTask):
         return loss
 
     def validation_step(self, clip: Clip, _: int) -> None:
-        """Logs val/loss, and for one-shot models val/J, val/F and val/JF of the frames after the first."""
-        loss, masks = self.clip_loss(clip, "inferred")
+        """Logs val/loss, and for one-shot models val/J, val/F and val/JF of the frames after the first.
+
+        Previous masks are those of the stage, as in training (released code).
+        """
+        stage = self.stages[self.stage_at(self.current_epoch)]
+        loss, masks = self.clip_loss(clip, stage.previous_mask)
         batch, length = clip.labels.shape[:2]
         self.log_mean("val/loss", loss / length, batch)
         if not self.model.mask_input:
