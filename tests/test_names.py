@@ -11,8 +11,9 @@ from PIL import Image
 from vos_lightning.apps.predict import main as predict
 from vos_lightning.apps.score import main as score
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.files import read_names
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.names import checked_name, read_names
+from vos_lightning.data.names import checked_name
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.data.youtube_vos import load_youtube_vos

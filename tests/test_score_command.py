@@ -109,7 +109,7 @@ def test_unsupervised_on_folders(folders, capsys):
             "{t} {p}",
             "predictions/a/00003.png: not a readable image",
         ),
-        (None, "{t} {p} --split-list {t}/val.txt", "val.txt: no readable file"),
+        (None, "{t} {p} --split-list {t}/val.txt", "val.txt: no such file"),
         (
             lambda t, p: (t / "val.txt").touch(),
             "{t} {p} --split-list {t}/val.txt",

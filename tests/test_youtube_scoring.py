@@ -276,7 +276,7 @@ def test_split_list_and_default_categories(tree, capsys):
             "predictions/b/00020.png: id 7 is not one of the video's objects (2)",
         ),
         (None, "--seen-category cow", "--seen-category cow: no object of"),
-        (None, "--seen {t}/no.json", "no.json: cannot be read"),
+        (None, "--seen {t}/no.json", "no.json: no such file"),
         (lambda t: (t / "one.txt").write_text("x"), "--split-list {t}/one.txt", "has no video x"),
         (None, "--protocol unsupervised", "--protocol: is for DAVIS; use --frames with --meta."),
         (None, "--plot {t}/x/s.png", "x/s.png: cannot be written"),

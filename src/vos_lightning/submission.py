@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vos_lightning.atomic import replacing
-from vos_lightning.data.files import File
-from vos_lightning.data.images import image_size, read_file, read_mask
+from vos_lightning.data.files import File, read_file
+from vos_lightning.data.images import image_size, read_mask
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.davis import MAX_PROPOSALS
@@ -72,7 +72,7 @@ def _checked(path: Path, frame: File, ids: Collection[int]) -> bytes:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the server asks for a mask of this frame, so predict it.")
     content = read_file(path)
-    mask, size = read_mask(path, content), image_size(read_file(frame))
+    mask, size = read_mask(path, content), image_size(frame, read_file(frame))
     if mask.shape != size:
         sizes = " not ".join("x".join(map(str, shape[::-1])) for shape in (size, mask.shape))
         raise InputError(f"{path}: the mask must be {sizes} as {frame.name} is; predict at its size.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vos_lightning.atomic import write_text
-from vos_lightning.data.names import read_names
+from vos_lightning.data.files import read_file, read_names
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
 from vos_lightning.plots import position_curves
@@ -37,10 +37,7 @@ class Report(NamedTuple):
 
 
 def _read_meta(path: Path) -> Meta:
-    try:
-        return read_meta(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a meta.json.") from None
+    return read_meta(read_file(path), str(path))
 
 
 def _seen(args: argparse.Namespace, meta: Meta) -> set[str]:

@@ -10,8 +10,7 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255
 
 from pathlib import Path
 
-from vos_lightning.data.files import list_folder
-from vos_lightning.data.names import read_names
+from vos_lightning.data.files import list_folder, read_names, reading
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
@@ -28,6 +27,7 @@ def _split_names(root: Path, year: int, split: str) -> list[str]:
     )
 
 
+@reading()
 def load_davis(
     root: Path, split: str, year: int = 2017, resolution: str = "480p", first_mask_only: bool = False
 ) -> list[Sequence]:

@@ -1,15 +1,19 @@
 """Files of a data set, in folders or inside zip archives that stay packed."""
 
 import os
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import TypeAlias
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile, ZipInfo
 
 from vos_lightning.data.names import checked_name
 from vos_lightning.errors import InputError
+
+MOST_BYTES = 2**28  # of a frame, a mask or a meta.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,48 @@ class ZipMember:
         """The unpacked content. Raises InputError if the archive or the file in it is missing or damaged."""
         archive = _open(self.archive)
         try:
-            return archive.read(self.member)
+            return archive.read(self.info())
+        except InputError:
+            raise
+        except Exception as error:  # zipfile raises errors of many kinds on damaged archives
+            raise InputError(f"{self}: cannot be unpacked ({error}); fetch the archive again.") from error
+
+    def info(self) -> ZipInfo:
+        """What the archive's directory says of it. Raises InputError if it is not there."""
+        try:
+            return _open(self.archive).getinfo(self.member)
         except KeyError:
             raise InputError(f"{self}: no such file in the archive; check the data root.") from None
-        except (BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-            raise InputError(f"{self}: cannot be unpacked ({error}); fetch the archive again.") from error
 
 
 File: TypeAlias = Path | ZipMember
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Says as InputError what the system says of a file or folder that cannot be read; also a decorator."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: no such file; check the data root and the split list.") from None
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check the path.") from error
+
+
+@reading()
 def file_size(file: File) -> int:
-    """Size in bytes, unpacked."""
-    if isinstance(file, ZipMember):
-        return _open(file.archive).getinfo(file.member).file_size
-    return file.stat().st_size
+    """Size in bytes, unpacked. Raises InputError if there is no such file."""
+    return file.info().file_size if isinstance(file, ZipMember) else file.stat().st_size
+
+
+@reading()
+def read_file(file: File) -> bytes:
+    """The content of a file. Raises InputError if it is missing, unreadable, no file or above MOST_BYTES."""
+    if isinstance(file, Path) and not S_ISREG(file.stat().st_mode):  # another kind might never end
+        raise InputError(f"{file}: no regular file; put a file in its place.")
+    if file_size(file) > MOST_BYTES:
+        raise InputError(f"{file}: larger than {MOST_BYTES >> 20} MiB; give a smaller file.")
+    return file.read_bytes()
 
 
 def list_folder(folder: File, suffix: str) -> dict[str, File]:
@@ -71,6 +102,31 @@ def list_folder(folder: File, suffix: str) -> dict[str, File]:
         files = {path.name: path for path in folder.iterdir()}
     chosen = sorted(name for name in files if name.endswith(suffix) and not name.startswith("."))
     return {checked_name(name, folder).removesuffix(suffix): files[name] for name in chosen}
+
+
+def read_names(path: Path) -> list[str]:
+    """Sequence names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
+
+    Raises InputError if the list is unreadable or empty, or holds what is no name.
+    """
+    try:
+        lines = read_file(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8; a split list is text, one sequence a line.") from None
+    names = list(dict.fromkeys(_name(line.split()[0], path) for line in lines if line.strip()))
+    if not names:
+        raise InputError(f"{path}: the list is empty; name one sequence a line.")
+    return names
+
+
+def _name(word: str, path: Path) -> str:
+    """The name that is the word, or the folder of the frame that it is the path of."""
+    if "/" not in word:
+        return checked_name(word, path)
+    parts = PurePosixPath(word.lstrip("/")).parts
+    for part in parts:
+        checked_name(part, path)
+    return checked_name(parts[-2] if len(parts) > 1 else "", path)
 
 
 def find_tree(root: Path, name: str, content: str) -> File | None:
@@ -98,7 +154,7 @@ def _open(archive: Path) -> ZipFile:
             _archives[archive] = ZipFile(archive)
         except FileNotFoundError:
             raise InputError(f"{archive}: no such file; check the data root.") from None
-        except (BadZipFile, OSError) as error:
+        except Exception as error:  # see `read_bytes`
             raise InputError(f"{archive}: not a whole zip archive ({error}); fetch it again.") from error
     return _archives[archive]
 

@@ -3,6 +3,9 @@
 Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0 background.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +13,13 @@ import numpy as np
 from PIL import Image
 
 from vos_lightning.atomic import replacing
-from vos_lightning.data.files import File
+from vos_lightning.data.files import File, read_file
 from vos_lightning.errors import InputError
 
 VOID = 255
+FORMATS = ("JPEG", "PNG", "BMP")  # others have readers in Pillow that start programs or read at length
+MOST_PIXELS = 64_000_000  # of an image
+DEEP = ("I", "F")  # how Pillow's modes of more than 8 bits start
 
 
 def voc_palette() -> list[int]:
@@ -29,30 +35,43 @@ def voc_palette() -> list[int]:
     return palette.flatten().tolist()
 
 
-def read_file(path: File) -> bytes:
-    """The content of an image file. Raises InputError if it is missing or unreadable."""
+@contextmanager
+def _decoding(path: File) -> Iterator[None]:
+    """Says as InputError what is wrong with an image."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the data root and the split list.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file.") from error
+        yield
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        most = MOST_PIXELS // 10**6
+        raise InputError(
+            f"{path}: more than {most} million pixels, the most that are read; shrink it."
+        ) from None
+    except Exception as error:  # Pillow raises errors of many kinds on damaged images
+        raise InputError(f"{path}: not a readable image ({error}); fetch the file again.") from error
+
+
+def _open(path: File, content: bytes) -> Image.Image:
+    """An image of which the header has been read."""
+    with _decoding(path):
+        image = Image.open(BytesIO(content), formats=FORMATS)
+        if math.prod(image.size) > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        return image
 
 
 def _decode(path: File, content: bytes | None, at_least: tuple[int, int] | None = None) -> Image.Image:
-    try:
-        image = Image.open(BytesIO(read_file(path) if content is None else content))
+    image = _open(path, read_file(path) if content is None else content)
+    with _decoding(path):
         if at_least is not None:
             image.draft("RGB", at_least[::-1])
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); fetch the file again.") from error
     return image
 
 
-def image_size(content: bytes) -> tuple[int, int]:
-    """Height and width of an image file that can be decoded, from its header."""
-    return Image.open(BytesIO(content)).size[::-1]
+def image_size(path: File, content: bytes) -> tuple[int, int]:
+    """Height and width of an image, from its header. Raises InputError if it has none that can be read."""
+    return _open(path, content).size[::-1]
 
 
 def read_frame(
@@ -67,10 +86,13 @@ def read_frame(
             height and width, in a fraction of the time.
 
     Raises:
-        InputError: the file is missing, truncated or no image.
+        InputError: the file is missing, truncated, no image, above MOST_PIXELS or has over 8 bits a channel.
     """
     image = _decode(path, content, at_least)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode.startswith(DEEP):
+        raise InputError(f"{path}: a frame must have 8 bits a channel, not mode {image.mode}; convert it.")
+    with _decoding(path):
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(path: File, content: bytes | None = None, luminance: bool = False) -> np.ndarray:
@@ -82,10 +104,10 @@ def read_mask(path: File, content: bytes | None = None, luminance: bool = False)
         luminance: read the brightness of an image of any mode, 0..255.
 
     Raises:
-        InputError: the file is missing, truncated, or of another mode.
+        InputError: the file is missing, truncated, above MOST_PIXELS, or of another mode.
     """
     image = _decode(path, content)
-    if image.mode == "1" or luminance:
+    if image.mode == "1" or (luminance and not image.mode.startswith(DEEP)):
         image = image.convert("L")
     if image.mode not in ("P", "L", "LA"):
         raise InputError(f"{path}: a mask must be palette, L or LA, not {image.mode}; store object ids.")

@@ -91,7 +91,7 @@ class VideoData(LightningDataModule):
         """Names of the split lists that are there."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Lists the clips. Raises InputError for a split that cannot be read."""
+        """Lists the clips. Raises InputError for a split that cannot be read or has no object."""
         augmentation = Augmentation() if self.augment else None
         self.train_clips = self._clips(self.train_split, augmentation, self.every_frame, self.draw)
         self.val_windows = self._clips(self.val_split)
@@ -104,6 +104,10 @@ class VideoData(LightningDataModule):
         draw: str = "object",
     ) -> ObjectClips | ClipDataset:
         sequences = self.sequences(split, all_frames=all_frames)
+        if not any(sequence.objects for sequence in sequences):
+            raise InputError(
+                f"Data split {split}: none of its {len(sequences)} videos has an object; check its masks."
+            )
         if self.one_object:
             return ObjectClips(
                 sequences, self.size, augmentation, self.seed, self.frame_cache, draw, self.clip_start

@@ -1,6 +1,4 @@
-"""Names of videos, frames and sequences, which become parts of paths, and the lists that hold them."""
-
-from pathlib import Path, PurePosixPath
+"""Names of videos, frames and sequences, which become parts of paths."""
 
 from vos_lightning.errors import InputError
 
@@ -21,28 +19,3 @@ def checked_name(name: str, where: object) -> str:
         f"{where}: {shown} is no name of a video or frame; rename it to 1 to {LONGEST} printable bytes, "
         "without / or \\, other than . and .. alone."
     )
-
-
-def read_names(path: Path) -> list[str]:
-    """Sequence names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
-
-    Raises InputError if the list is unreadable or empty, or holds what is no name.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: no readable file; a split list is text, one sequence a line.") from None
-    names = list(dict.fromkeys(_name(line.split()[0], path) for line in lines if line.strip()))
-    if not names:
-        raise InputError(f"{path}: the list is empty; name one sequence a line.")
-    return names
-
-
-def _name(word: str, path: Path) -> str:
-    """The name that is the word, or the folder of the frame that it is the path of."""
-    if "/" not in word:
-        return checked_name(word, path)
-    parts = PurePosixPath(word.lstrip("/")).parts
-    for part in parts:
-        checked_name(part, path)
-    return checked_name(parts[-2] if len(parts) > 1 else "", path)

@@ -19,7 +19,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from vos_lightning.data.files import File
+from vos_lightning.data.files import File, reading
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
@@ -27,6 +27,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 MASK_FOLDERS = ("GT", "GroundTruth", "Masks", "masks", "mask")
 
 
+@reading()
 def load_segtrack(root: Path) -> list[Sequence]:
     """The objects of SegTrackv2, named SEQ or SEQ-O; images but first masks are not opened.
 
@@ -42,6 +43,7 @@ def load_segtrack(root: Path) -> list[Sequence]:
     return sequences
 
 
+@reading()
 def load_jumpcut(root: Path) -> list[Sequence]:
     """The videos of JumpCut, named KIND-SEQ; images but first masks are not opened.
 
@@ -62,6 +64,7 @@ def load_jumpcut(root: Path) -> list[Sequence]:
     return sequences
 
 
+@reading()
 def load_youtube_objects(root: Path) -> list[Sequence]:
     """The annotated shots of YouTube-Objects, named CLASS-VIDEO-SHOT, with their category.
 

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 
 from vos_lightning.atomic import replacing
-from vos_lightning.data.files import File
+from vos_lightning.data.files import File, read_file
 from vos_lightning.data.images import (
     VOID,
     image_size,
-    read_file,
     read_frame,
     read_mask,
     resize_labels,
@@ -98,7 +97,7 @@ def _decode(files: list[tuple[File, bytes]], size: tuple[int, int], luminance: b
     labels = np.zeros(size, np.uint8)
     for path, content in files[1:]:
         stored = read_mask(path, content, luminance)
-        check_sizes(path, stored.shape, image_size(frame))
+        check_sizes(path, stored.shape, image_size(frame_path, frame))
         labels = resize_labels(stored, size)
     return np.concatenate([colours, labels[None]])
 

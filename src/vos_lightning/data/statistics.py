@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.files import find_tree
-from vos_lightning.data.images import VOID, read_file
+from vos_lightning.data.files import find_tree, read_file, reading
+from vos_lightning.data.images import VOID
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import (
     MASK_FOLDERS,
@@ -118,6 +118,7 @@ FORMATS = {
 }
 
 
+@reading()
 def formats_of(root: Path) -> list[str]:
     """The keys of FORMATS whose tree root is; a DAVIS tree may be both of its years.
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vos_lightning.data.files import File, find_tree, list_folder
-from vos_lightning.data.images import read_file
+from vos_lightning.data.files import File, find_tree, list_folder, read_file, reading
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
@@ -27,6 +26,7 @@ PORTIONS = (25, 50, 75, 100)
 DIVISION_SEED = 80  # of the training videos into train-80 and train-20
 
 
+@reading()
 def load_youtube_vos(
     root: Path,
     split: str,
@@ -63,11 +63,13 @@ def load_youtube_vos(
     return [_load_video(tree, every, name, videos[name], first_mask_only) for name in names]
 
 
+@reading()
 def splits_there(root: Path) -> list[str]:
     """Those of SPLITS that root holds. Raises InputError for a zip that cannot be read."""
     return [split for split in SPLITS if find_tree(root, split.partition("-")[0], IMAGES) is not None]
 
 
+@reading()
 def categories_of_training(root: Path) -> set[str]:
     """The seen categories, those of the training videos. Raises InputError as `load_youtube_vos`."""
     videos = _read_meta(_tree(root, "train"))

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vos_lightning.data.files import list_folder
+from vos_lightning.data.files import list_folder, reading
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.youtube_meta import MetaObject
 from vos_lightning.errors import InputError
@@ -23,6 +23,7 @@ Score = TypeVar("Score")
 Pair = tuple[Sequence, Sequence]  # true masks, predicted masks: `frames` names the files, `masks` those there
 
 
+@reading()
 def score_davis(
     truth: Path, predictions: Path, protocol: str, names: list[str] | None = None, jobs: int = 1
 ) -> davis.Scores:
@@ -58,6 +59,7 @@ def _score_davis(pair: Pair, protocol: str) -> davis.SequenceScore:
     return davis.score_sequence(*_masks(pair), protocol, truth.name, predicted.frames)
 
 
+@reading()
 def score_youtube_vos(
     truth: Path,
     predictions: Path,
