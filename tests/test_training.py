@@ -105,6 +105,14 @@ def test_a_flip_mirrors() -> None:
     assert torch.equal(ids, labels.flip(-1))
 
 
+def test_a_warp_by_nearest_makes_no_new_colours() -> None:
+    frames, labels = labelled_clip()
+    for image_warp in ("nearest", "bilinear"):
+        augment = Augmentation(image_warp=image_warp)
+        warped, _ = augment(frames, labels, np.random.default_rng(0))
+        assert (warped.unique().numel() > 2) == (image_warp == "bilinear")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_stay_on_their_pixels(seed: int) -> None:
     frames, labels = labelled_clip()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import ClipDataset, check_first_masks, check_readable
@@ -160,6 +161,37 @@ def test_clips_are_windows_of_annotated_frames(folder: Path) -> None:
     assert all((few[0, i].frames == every[0, i].frames).all() for i in range(6))
     longer = ClipDataset(load_youtube_vos(folder, "train-20"), (32, 56), 10, 4, None, seed=0)[0, 0]
     assert (longer.labels[8:] == longer.labels[7]).all()
+
+
+def test_every_id_of_a_video_counts_in_all_its_frames_or_where_it_is_visible(folder: Path) -> None:
+    videos = load_youtube_vos(folder, "train")
+    clips = {
+        absent: ClipDataset(videos, (32, 56), 4, 4, None, 0, weigh_absent=absent) for absent in (True, False)
+    }
+    differ = 0
+    for n, (sequence, _) in enumerate(clips[True].windows):
+        labels, counts = clips[True][0, n].labels, clips[True][0, n].counts
+        listed = torch.tensor([float(i in sequence.objects) for i in range(1, 5)]).expand(4, 4)
+        visible = torch.stack([(labels == i).flatten(1).any(1).float() for i in range(1, 5)], 1)
+        assert torch.equal(counts, listed) and torch.equal(clips[False][0, n].counts, visible)
+        differ += not torch.equal(listed, visible)
+    assert differ
+
+
+def test_lists_replace_the_division(folder: Path, tmp_path: Path) -> None:
+    every = names(load_youtube_vos(folder, "train"))
+    lists = (tmp_path / "most.txt", tmp_path / "rest.txt")
+    for path, chosen in zip(lists, (every[:5], every[7:]), strict=True):
+        path.write_text("\n".join(reversed(chosen)) + "\n")
+    most, rest, whole = (
+        names(load_youtube_vos(folder, s, lists=lists)) for s in ("train-80", "train-20", "train")
+    )
+    assert (most, rest, whole) == (every[:5], every[7:], every)
+    with pytest.raises(InputError, match="one is set alone"):
+        load_youtube_vos(folder, "train-20", lists=(lists[0], None))
+    lists[1].write_text("nobody\n")
+    with pytest.raises(InputError, match=r"rest\.txt: meta\.json has no training video nobody"):
+        load_youtube_vos(folder, "train-20", lists=lists)
 
 
 def test_the_training_videos_divide_into_80_and_20(folder: Path) -> None:

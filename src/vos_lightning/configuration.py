@@ -78,6 +78,8 @@ def build_data(cfg: DictConfig) -> Any:
         "samples": data.samples,
         "draw": data.draw,
         "clip_start": data.clip_start,
+        "image_warp": data.image_warp,
+        "weigh_absent": data.weigh_absent,
         "every_frame": any(
             stage.get("frames") == "all" for stage in cfg.train.stages if OmegaConf.is_dict(stage)
         ),
@@ -85,14 +87,15 @@ def build_data(cfg: DictConfig) -> Any:
     }
 
     def given(*keys: str) -> dict[str, Any]:
-        """Fields of cfg.data, roots as paths."""
+        """Fields of cfg.data, roots and lists as paths."""
         fields = {key: data[key] for key in keys}
-        return {key: Path(v) if v and key.endswith("root") else v for key, v in fields.items()}
+        return {key: Path(v) if v and key.endswith(("root", "_list")) else v for key, v in fields.items()}
 
     def trees() -> Path:
         return write_synthetic_trees(Path(data.cache), SyntheticTreesSpec(**data.spec))
 
-    davis, youtube = ("root", "resolution"), ("portion", "seen_categories", "protocol")
+    davis = ("root", "resolution")
+    youtube = ("portion", "seen_categories", "protocol", "train_list", "val_list")
     builders: dict[str, Callable[[], Any]] = {
         "davis2016": lambda: modules.Davis2016(**given(*davis), **clips),
         "davis2017": lambda: modules.Davis2017(**given(*davis), **clips),

@@ -59,7 +59,8 @@ class Augmentation(NamedTuple):
     """Ranges of the affine augmentation that a whole clip shares (Ventura et al. 2019, released code).
 
     flip: probability of a horizontal flip. rotation, shear: degrees, either sign. translation: share of the
-    height and width, either sign. zoom: range of the factors, drawn for x and y on their own.
+    height and width, either sign. zoom: range of the factors, drawn for x and y on their own. image_warp: how
+    frames are interpolated, `nearest` as in that code or `bilinear`.
     """
 
     flip: float = 0.5
@@ -67,9 +68,10 @@ class Augmentation(NamedTuple):
     translation: float = 0.1
     shear: float = 0.1
     zoom: tuple[float, float] = (0.7, 1.4)
+    image_warp: str = "bilinear"
 
     def __call__(self, frames: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Warps frames (T, 3, H, W) bilinearly and labels (T, H, W) by nearest; the border is replicated."""
+        """Warps frames (T, 3, H, W), and labels (T, H, W) by nearest; the border is replicated."""
         height, width = labels.shape[1:]
         inverse = np.linalg.inv(self._matrix(height, width, rng))
         # grid_sample counts in half sizes from the centre.
@@ -77,7 +79,7 @@ class Augmentation(NamedTuple):
         theta = torch.from_numpy((np.linalg.inv(half) @ inverse @ half)[:2]).float()
         grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
         grid = grid.expand(len(frames), -1, -1, -1)
-        warped = F.grid_sample(frames, grid, "bilinear", "border", align_corners=False)
+        warped = F.grid_sample(frames, grid, self.image_warp, "border", align_corners=False)
         ids = F.grid_sample(labels[:, None].float(), grid, "nearest", "border", align_corners=False)
         return warped, ids[:, 0].to(labels.dtype)
 
@@ -108,6 +110,8 @@ class ClipDataset(Dataset[Clip]):
         augmentation: None for clips as they are.
         seed: with the epoch and the clip's index it decides the augmentation.
         cache: of the resized frames, None to decode them every time.
+        weigh_absent: whether every id that a data set lists for a video (`Sequence.presence`) counts in all
+            its frames, as in the released code, or an id where it is visible, as without lists.
 
     Raises:
         InputError: a sequence with more objects than slots, counted at `size`, or a mask of another size than
@@ -123,8 +127,10 @@ class ClipDataset(Dataset[Clip]):
         augmentation: Augmentation | None,
         seed: int,
         cache: FrameCache | None = None,
+        weigh_absent: bool = True,
     ) -> None:
         self.size, self.length, self.slots, self.cache = size, length, slots, cache
+        self.weigh_absent = weigh_absent
         self.augmentation, self.seed = augmentation, seed
         self.windows = [
             (sequence, times) for sequence in sequences for times in _windows(sequence.annotated, length)
@@ -147,7 +153,10 @@ class ClipDataset(Dataset[Clip]):
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
-        return Clip(clip_frames, clip_labels, self._counts(clip_labels.numpy()))
+        counts = self._counts(clip_labels.numpy())
+        if self.weigh_absent and sequence.presence is not None:
+            counts[:, [i - 1 for i in sequence.objects]] = 1
+        return Clip(clip_frames, clip_labels, counts)
 
     def _counts(self, labels: np.ndarray) -> Tensor:
         """Which ids occur in each frame of labels (T, H, W): (T, O) float32, 0 or 1."""

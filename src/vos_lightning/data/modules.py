@@ -18,7 +18,7 @@ from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
-from vos_lightning.errors import InputError
+from vos_lightning.errors import InputError, one_of
 from vos_lightning.scoring.rules import DavisRules, Rules, YouTubeRules
 from vos_lightning.scoring.youtube_vos import frame_rule
 
@@ -42,6 +42,11 @@ class VideoData(LightningDataModule):
         samples: clips of one object an epoch; 0: as many as `draw` has objects or videos.
         every_frame: whether training clips of one object may run over frames without annotation.
         draw: of `ObjectClips`, in training. clip_start: its `start`.
+        image_warp: of `Augmentation`.
+        weigh_absent: of `ClipDataset`.
+
+    Raises:
+        InputError: an unknown `image_warp`.
     """
 
     def __init__(
@@ -62,8 +67,12 @@ class VideoData(LightningDataModule):
         every_frame: bool = False,
         draw: str = "object",
         clip_start: str = "random",
+        image_warp: str = "nearest",
+        weigh_absent: bool = True,
     ) -> None:
         super().__init__()
+        one_of("data.image_warp", image_warp, ("nearest", "bilinear"))
+        self.image_warp, self.weigh_absent = image_warp, weigh_absent
         self.draw, self.clip_start = draw, clip_start
         self.one_object, self.samples, self.every_frame = one_object, samples, every_frame
         self.size, self.clip_length, self.batch_size, self.slots = size, clip_length, batch_size, slots
@@ -92,7 +101,7 @@ class VideoData(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Lists the clips. Raises InputError for a split that cannot be read or has no object."""
-        augmentation = Augmentation() if self.augment else None
+        augmentation = Augmentation(image_warp=self.image_warp) if self.augment else None
         self.train_clips = self._clips(self.train_split, augmentation, self.every_frame, self.draw)
         self.val_windows = self._clips(self.val_split)
 
@@ -113,7 +122,14 @@ class VideoData(LightningDataModule):
                 sequences, self.size, augmentation, self.seed, self.frame_cache, draw, self.clip_start
             )
         return ClipDataset(
-            sequences, self.size, self.clip_length[1], self.slots, augmentation, self.seed, self.frame_cache
+            sequences,
+            self.size,
+            self.clip_length[1],
+            self.slots,
+            augmentation,
+            self.seed,
+            self.frame_cache,
+            self.weigh_absent,
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -249,13 +265,21 @@ class YouTubeVOS(VideoData):
     """YouTube-VOS below `root`, see `load_youtube_vos`; other arguments as `VideoData`.
 
     portion: percent of the training videos. seen_categories: None for those of the training videos.
-    protocol: of `scoring.youtube_vos.PROTOCOLS`.
+    protocol: of `scoring.youtube_vos.PROTOCOLS`. train_list, val_list: of `load_youtube_vos`.
     """
 
     def __init__(
-        self, root: Path, portion: int, seen_categories: list[str] | None, protocol: str, **clips
+        self,
+        root: Path,
+        portion: int,
+        seen_categories: list[str] | None,
+        protocol: str,
+        train_list: Path | None = None,
+        val_list: Path | None = None,
+        **clips,
     ) -> None:
         super().__init__(**clips)
+        self.lists = train_list, val_list
         self.root, self.portion, self._seen_categories = root, portion, seen_categories
         self.protocol = protocol
         frame_rule(protocol)
@@ -264,7 +288,7 @@ class YouTubeVOS(VideoData):
         self, split: str, first_mask_only: bool = False, all_frames: bool = False
     ) -> list[Sequence]:
         """The videos of train, train-80, train-20, valid or test."""
-        return load_youtube_vos(self.root, split, all_frames, first_mask_only, self.portion)
+        return load_youtube_vos(self.root, split, all_frames, first_mask_only, self.portion, lists=self.lists)
 
     def splits(self) -> list[str]:
         """Those whose folder or zip is there."""

@@ -11,11 +11,12 @@ and test as published, an object has no mask but its first.
 """
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from vos_lightning.data.files import File, find_tree, list_folder, read_file, reading
+from vos_lightning.data.files import File, find_tree, list_folder, read_file, read_names, reading
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
@@ -34,20 +35,24 @@ def load_youtube_vos(
     first_mask_only: bool = False,
     portion: int = 100,
     seed: int = 0,
+    lists: tuple[Path | None, Path | None] = (None, None),
 ) -> list[Sequence]:
     """Lists the videos of a split in order of name; images are not opened.
 
     Args:
         root: folder of the splits.
-        split: one of SPLITS; train-80 and train-20 divide the training videos at random, the same always.
+        split: one of SPLITS; train-80 and train-20 divide the training videos, without `lists` at random, the
+            same always.
         all_frames: take the frames from SPLIT_all_frames; those between annotations have no mask.
         first_mask_only: accept videos that lack masks after an object's first, and videos of one frame.
         portion: percent of the videos of train or train-80 to take, one of PORTIONS, each inside the next;
             other splits are whole.
         seed: which videos a portion takes.
+        lists: files with the videos of train-80 and of train-20, a name a line; both or neither.
 
     Raises:
-        InputError: an unknown split or portion, a missing file, a zip or a meta.json that cannot be read.
+        InputError: an unknown split or portion, a missing file, a zip or a meta.json that cannot be read, one
+            list alone, or a list with a video that meta.json lacks.
     """
     if split not in SPLITS:
         raise InputError(f"data split {split}: unknown; choose one of {', '.join(SPLITS)}.")
@@ -57,7 +62,8 @@ def load_youtube_vos(
     tree = _tree(root, published)
     every = _tree(root, f"{published}_all_frames") if all_frames else tree
     videos = _read_meta(tree)
-    names = _choose(sorted(videos), split, portion, seed)
+    listed = _listed(lists, split, videos)
+    names = _choose(sorted(videos), split, portion, seed, listed)
     if not names:
         raise InputError(f"{tree / 'meta.json'}: too few videos for split {split}; give more.")
     return [_load_video(tree, every, name, videos[name], first_mask_only) for name in names]
@@ -90,9 +96,25 @@ def _read_meta(tree: File) -> dict[str, dict[int, MetaObject]]:
     return read_meta(read_file(file), str(file))
 
 
-def _choose(names: list[str], split: str, portion: int, seed: int) -> list[str]:
-    """The names of a split among those of the published split."""
-    if split in ("train-80", "train-20"):
+def _listed(lists: tuple[Path | None, Path | None], split: str, videos: Collection[str]) -> list[str] | None:
+    """The names that a list gives a split, None without one."""
+    if None in lists and lists != (None, None):
+        raise InputError("data.train_list, data.val_list: one is set alone; set both or neither.")
+    path = dict(zip(("train-80", "train-20"), lists, strict=True)).get(split)
+    if path is None:
+        return None
+    names = read_names(path)
+    for name in names:
+        if name not in videos:
+            raise InputError(f"{path}: meta.json has no training video {name}; list videos that it has.")
+    return names
+
+
+def _choose(names: list[str], split: str, portion: int, seed: int, listed: list[str] | None) -> list[str]:
+    """The names of a split among those of the published split; `listed` replaces the random division."""
+    if listed is not None:
+        names = listed
+    elif split in ("train-80", "train-20"):
         shuffled, cut = _shuffle(names, DIVISION_SEED), len(names) * 4 // 5
         names = shuffled[:cut] if split == "train-80" else shuffled[cut:]
     if split in ("train", "train-80"):
