@@ -12,7 +12,7 @@ from PIL import Image
 from vos_lightning import tables
 from vos_lightning.errors import InputError
 from vos_lightning.reports import report
-from vos_lightning.runs import Run
+from vos_lightning.runs import Run, scored_weights
 from vos_lightning.sweep import Cell, compose_train, expand
 from vos_lightning.training import run_of, train
 
@@ -108,7 +108,9 @@ def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trai
 
 @pytest.mark.parametrize("sweep", ["s2s-table2", "s2s-table3"])
 def test_online_learning_trains_nothing_before(trained: Trained, sweep: str) -> None:
-    without, online = (run.result() for run in runs(trained, sweep))
+    first, second = runs(trained, sweep)
+    without, online = first.result(), second.result()
+    assert scored_weights(second.folder) == scored_weights(first.folder)
     assert online["checkpoint_hash"] == without["checkpoint_hash"]
     assert online["steps"] == 0 and online["train_seconds"] == 0
     assert all(t["online_seconds"] > 0 for t in online["timings"])

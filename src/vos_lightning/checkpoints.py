@@ -18,7 +18,7 @@ def read_checkpoint(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({reason}).") from error
 
 
@@ -35,24 +35,45 @@ def checkpoint_hash(path: Path) -> str:
     return digest.hexdigest()[:8]
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
-    """Loads a state dict whose keys and shapes must all fit.
+def load_strictly(module: nn.Module, state: Any, source: Path | str) -> None:
+    """Loads a state dict whose keys, shapes and types must all fit, of finite numbers.
 
     Raises:
-        InputError: names the file, the first missing, unexpected or wrongly shaped key, and how many differ.
+        InputError: names the file, the first missing, unexpected or unfit key, and how many there are.
     """
+    if not isinstance(state, Mapping):
+        raise InputError(f"{source}: holds a {type(state).__name__}, not weights by name.")
     expected = module.state_dict()
     faults = [f"{key} is missing" for key in expected.keys() - state.keys()]
-    faults += [f"{key} is unexpected" for key in state.keys() - expected.keys()]
+    faults += [f"{str(key)[:80]} is unexpected" for key in state.keys() - expected.keys()]
     faults += [
-        f"{key} has shape {tuple(state[key].shape)}, the model {tuple(expected[key].shape)}"
+        f"{key} {fault}"
         for key in expected.keys() & state.keys()
-        if state[key].shape != expected[key].shape
+        if (fault := _fault(state[key], expected[key])) is not None
     ]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise InputError(f"{source}: a checkpoint of another model, {min(faults)}{more}.")
+    for key, value in state.items():
+        if not value.to(expected[key].dtype).isfinite().all():
+            raise InputError(f"{source}: {key} is not finite; training diverged, or the file is damaged.")
     module.load_state_dict(state)
+
+
+def _fault(value: Any, expected: Tensor) -> str | None:
+    """What is wrong with a value as a weight, if anything."""
+    if (
+        not isinstance(value, Tensor)
+        or value.is_nested
+        or value.layout != torch.strided
+        or value.is_quantized
+    ):
+        return f"is a {type(value).__name__} and not a plain tensor"
+    if value.device.type != "cpu" or value.is_floating_point() != expected.is_floating_point():
+        return f"has type {value.dtype} on {value.device}, the model {expected.dtype}"
+    if value.shape != expected.shape:
+        return f"has shape {tuple(value.shape)}, the model {tuple(expected.shape)}"
+    return None
 
 
 def read_model_weights(path: Path) -> dict[str, Tensor]:
@@ -68,17 +89,23 @@ def read_model_weights(path: Path) -> dict[str, Tensor]:
         return _official_rvos(path)
     checkpoint = read_checkpoint(path)
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if state is None:
+    if not isinstance(state, dict):
         raise InputError(f"{path}: holds no `state_dict`; give a checkpoint that vos-train wrote.")
-    return {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+    named = {str(key): value for key, value in state.items()}
+    return {key.removeprefix("model."): value for key, value in named.items() if key.startswith("model.")}
 
 
 def _official_rvos(folder: Path) -> dict[str, Tensor]:
     """Renames the keys of imatge-upc/rvos checkpoints; an optional `module.` prefix is dropped."""
     state = {}
     for file, rename in (("encoder.pt", _encoder_key), ("decoder.pt", _decoder_key)):
-        for key, value in read_checkpoint(folder / file).items():
-            name = rename(key.removeprefix("module."))
+        content = read_checkpoint(folder / file)
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{folder / file}: holds a {type(content).__name__} in place of weights by name."
+            )
+        for key, value in content.items():
+            name = rename(str(key).removeprefix("module."))
             if name is not None:
                 state[name] = value
     return state

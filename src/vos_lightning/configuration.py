@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from inspect import signature
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def build_data(cfg: DictConfig) -> Any:
     from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
     from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec
     from vos_lightning.errors import one_of
+    from vos_lightning.fields import build
 
     data, folder = cfg.data, cfg.run.frame_cache
     lengths = [data.clip_length] * 2 if isinstance(data.clip_length, int) else list(data.clip_length)
@@ -91,8 +93,11 @@ def build_data(cfg: DictConfig) -> Any:
         fields = {key: data[key] for key in keys}
         return {key: Path(v) if v and key.endswith(("root", "_list")) else v for key, v in fields.items()}
 
+    def spec(kind: Any) -> Any:
+        return build(kind, "data.spec", data.spec)
+
     def trees() -> Path:
-        return write_synthetic_trees(Path(data.cache), SyntheticTreesSpec(**data.spec))
+        return write_synthetic_trees(Path(data.cache), spec(SyntheticTreesSpec))
 
     davis = ("root", "resolution")
     youtube = ("portion", "seen_categories", "protocol", "train_list", "val_list")
@@ -103,9 +108,9 @@ def build_data(cfg: DictConfig) -> Any:
             **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root", "extended"), **clips
         ),
         "youtube_vos": lambda: modules.YouTubeVOS(**given("root", *youtube), **clips),
-        "synthetic": lambda: modules.Synthetic(Path(data.cache), SyntheticSpec(**data.spec), **clips),
+        "synthetic": lambda: modules.Synthetic(Path(data.cache), spec(SyntheticSpec), **clips),
         "synthetic_youtube": lambda: modules.SyntheticYouTube(
-            Path(data.cache), SyntheticYouTubeSpec(**data.spec), **given(*youtube), **clips
+            Path(data.cache), spec(SyntheticYouTubeSpec), **given(*youtube), **clips
         ),
         "synthetic_2016": lambda: modules.Davis2016(root=trees() / "DAVIS", **clips),
         "synthetic_192": lambda: modules.Davis2016Extended(
@@ -121,16 +126,23 @@ def build_data(cfg: DictConfig) -> Any:
     return builders[data.name]()
 
 
-def build_model(model: DictConfig) -> Any:
-    """The network of cfg.model. Raises InputError for a field with an unknown value."""
+def build_model(model: DictConfig, trained: bool = False) -> Any:
+    """The network of cfg.model; `trained` if a checkpoint replaces all its weights, so that none are fetched.
+
+    Raises InputError for an unknown field or a field with an unknown value.
+    """
     from vos_lightning.errors import one_of
+    from vos_lightning.fields import build
     from vos_lightning.models.rvos import RVOS
     from vos_lightning.models.s2s import S2S
 
     architectures = {"rvos": RVOS, "s2s": S2S}
     one_of("model.architecture", model.architecture, architectures)
+    network = architectures[model.architecture]
     fields = {str(k): v for k, v in model.items() if k not in ("name", "architecture", "slots")}
-    return architectures[model.architecture](**fields)
+    if trained:
+        fields |= {key: "none" for key in signature(network).parameters if key.endswith("weights")}
+    return build(network, "model", fields)
 
 
 def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
@@ -140,6 +152,7 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
     """
     from vos_lightning.errors import InputError
     from vos_lightning.evaluation import Segmenter
+    from vos_lightning.fields import build
     from vos_lightning.inference import for_inference
     from vos_lightning.online import OnlineLearning
 
@@ -149,8 +162,8 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
     if predict.online.enabled and predict.precision != "fp32":
         raise InputError(f"predict.precision={predict.precision}: online learning needs fp32.")
     ready = for_inference(model, predict.precision).to(device)
-    fields = {str(k): v for k, v in predict.online.items() if k != "enabled"}
-    online = OnlineLearning(seed=cfg.seed, **fields) if predict.online.enabled else None
+    fields = {str(k): v for k, v in predict.online.items() if k != "enabled"} | {"seed": cfg.seed}
+    online = build(OnlineLearning, "predict.online", fields) if predict.online.enabled else None
     return Segmenter(ready, build_protocol(cfg), device, online)
 
 

@@ -20,11 +20,12 @@ from vos_lightning.configuration import build_model
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
+from vos_lightning.fields import override
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.models.s2s import S2S
 from vos_lightning.online import OnlineLearning, tune
 from vos_lightning.propagation import Protocol, propagate
-from vos_lightning.runs import read_config
+from vos_lightning.runs import read_config, scored_weights
 from vos_lightning.scoring.rules import Rules
 from vos_lightning.submission import server_layout, zip_masks
 from vos_lightning.sweep import compose_train
@@ -100,18 +101,27 @@ def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RV
         cfg, weights = compose_train(["model=rvos", "scale=paper"]), path
     else:
         folder = path if path.is_dir() else path.parent
-        if not (folder / "config.yaml").is_file():
-            raise InputError(f"{folder / 'config.yaml'}: no such file; give the folder of a run.")
-        cfg = read_config(folder / "config.yaml")
-        weights = folder / "last.ckpt" if path.is_dir() else path
-    cfg.predict = OmegaConf.merge(compose_train([]).predict, cfg.predict)  # earlier runs lack newer keys
-    cfg.model.setdefault("architecture", "rvos")
-    OmegaConf.set_struct(cfg, True)
-    cfg.merge_with_dotlist(list(overrides))
-    cfg.model.weights = "none"  # the checkpoint's replace them
-    model = build_model(cfg.model)
+        config = folder / "config.yaml"
+        if not config.is_file():
+            raise InputError(f"{config}: no such file; give the folder of a run.")
+        cfg = _with_defaults(read_config(config), config)
+        weights = scored_weights(folder) if path.is_dir() else path
+    override(cfg, overrides)
+    model = build_model(cfg.model, trained=True)
     load_strictly(model, read_model_weights(weights), weights)
     return cfg, model
+
+
+def _with_defaults(cfg: DictConfig, path: Path) -> DictConfig:
+    """A run's configuration with the fields that an earlier version did not write."""
+    for key in ("model", "data.size"):
+        if OmegaConf.select(cfg, key) is None:
+            raise InputError(f"{path}: has no {key}; give the folder of a run.")
+    defaults = compose_train([])
+    known = {"seed": 0, "predict": defaults.predict, "model": {"architecture": "rvos", "slots": 10}}
+    merged = OmegaConf.merge(known, cfg)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def segment_and_score(

@@ -7,12 +7,16 @@ where it is used. GONE lists keys that earlier versions wrote.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
+from typing import Any, NamedTuple, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.errors import InputError
+from vos_lightning.plain import parse_yaml
+
+Built = TypeVar("Built")
 
 
 class Kind(NamedTuple):
@@ -80,6 +84,11 @@ stages = Kind(
     lambda v: isinstance(v, list) and bool(v) and all(isinstance(s, Mapping) and "epochs" in s for s in v),
 )
 nothing = Kind("must be null, or have fields of its own", lambda v: v is None)
+
+fingerprints = Kind(
+    "must hold text alone",
+    lambda v: isinstance(v, Mapping) and all(word.holds(item) for pair in v.items() for item in pair),
+)
 
 KINDS: dict[str, Kind] = {
     "seed": whole(0, 2**32 - 1),
@@ -183,7 +192,7 @@ KINDS: dict[str, Kind] = {
     "predict.background": real(0, 1),
     "predict.all_frames": truth,
     "predict.online.enabled": truth,
-    "predict.online.steps": whole(1, 100_000),
+    "predict.online.steps": whole(0, 100_000),
     "predict.online.lr": real(0),
     "predict.online.pairs": whole(1, 1024),
     "predict.tf32": truth,
@@ -203,6 +212,7 @@ KINDS: dict[str, Kind] = {
     "run.logger.project": word,
     "run.logger.mode": or_null(choice("online", "offline", "disabled")),
 }
+KINDS["data_version"] = fingerprints  # which a run adds
 GONE = ("train.channels_last", "train.evaluate")
 GROUPS = {key[: i if c == "." else i + 2] for key in KINDS for i, c in enumerate(key) if c in ".["}
 
@@ -246,6 +256,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def build(kind: Callable[..., Built], node: str, values: Mapping[Any, Any]) -> Built:
+    """An object of `kind` from the fields of a node. Raises InputError for one that it does not have."""
+    known = signature(kind).parameters
+    if unknown := sorted(str(key) for key in values if key not in known):
+        raise InputError(f"{node}.{unknown[0]}: no such field; choose some of {', '.join(known)}.")
+    return kind(**values)
+
+
 def check_config(cfg: DictConfig) -> None:
     """Checks a composed configuration.
 
@@ -260,3 +278,18 @@ def check_config(cfg: DictConfig) -> None:
     values = OmegaConf.to_container(content, resolve=True)
     assert isinstance(values, dict)
     check(values)
+
+
+def override(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Sets fields in place, each given as KEY=VALUE, where VALUE is YAML.
+
+    Raises InputError for another form, an unknown field, or a value that KINDS does not allow.
+    """
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or key not in KINDS:
+            raise InputError(f"--set {text[:60]}: give KEY=VALUE, such as predict.merge=argmax.")
+        plain = parse_yaml(value, f"--set {text[:60]}")
+        if not KINDS[key].holds(plain):
+            raise InputError(f"--set {key}={_shown(plain)}: {KINDS[key].wanted}.")
+        OmegaConf.update(cfg, key, plain, merge=False, force_add=True)

@@ -6,7 +6,7 @@ FOLDER/metrics.csv     one row an epoch
 FOLDER/last.ckpt       where an interrupted run goes on
 FOLDER/best-stageN.ckpt    the epoch that stage N keeps, unless that is its last
 FOLDER/masks/          the predicted masks of the scored split
-FOLDER/result.json     scores, protocol, versions, time, memory; its presence means finished
+FOLDER/result.json     scores, protocol, checkpoint, versions, time, memory; its presence means finished
 """
 
 import hashlib
@@ -23,7 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning import __version__
 from vos_lightning.atomic import unwritable, write_text
+from vos_lightning.checkpoints import checkpoint_hash
 from vos_lightning.errors import InputError
+from vos_lightning.fields import GONE, check
+from vos_lightning.plain import Type, read_json, read_yaml
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
 NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
@@ -36,6 +39,13 @@ PLACES = (
     "train.init_from",
     "train.first",
 )
+NUMBER = (int, float)
+# Types of result.json's keys; the first seven are always there.
+RESULT: dict[str, Type] = {
+    **{"scores": dict, "seed": int, "train_seconds": NUMBER, "score_seconds": NUMBER},
+    **{"code_version": str, "config_hash": str, "data_version": dict},
+    **{"split": str, "device": str, "checkpoint": str, "checkpoint_hash": str, "timings": list},
+}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -58,7 +68,7 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(resolved, dict)
     for place in PLACES:
         node, key = place.split(".")
-        resolved[node].pop(key, None)
+        resolved.get(node, {}).pop(key, None)
     return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
 
 
@@ -135,11 +145,11 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run found; None if it is not finished."""
-        return read_json(self.folder / "result.json")
+        return read_result(self.folder)
 
     def status(self) -> dict[str, Any]:
         """The content of status.json; {'state': 'queued'} if there is none."""
-        return read_json(self.folder / "status.json") or {"state": "queued"}
+        return read_json(self.folder / "status.json", {"state": str}, needed=1) or {"state": "queued"}
 
     def set_status(self, state: str, **more: Any) -> None:
         """Writes status.json."""
@@ -185,13 +195,51 @@ class Run:
                 )
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
 def read_config(path: Path) -> DictConfig:
-    """A run's config.yaml."""
-    cfg = OmegaConf.load(path)
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    """A run's config.yaml without keys that are gone; it may lack newer ones.
+
+    Raises InputError if it holds anything but the fields that this version knows, as plain values.
+    """
+    content = read_yaml(path)
+    for key in GONE:
+        node, _, name = key.partition(".")
+        if isinstance(content.get(node), dict):
+            content[node].pop(name, None)
+    check(content, f"{path}: ", known_only=True)
+    return OmegaConf.create(content)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """A run's result.json; None if the run is not finished. Raises InputError for one of another shape."""
+    path = folder / "result.json"
+    result = read_json(path, RESULT, needed=7)
+    timings = result.get("timings", []) if result else []
+    keys = ("frames", "seconds", "online_seconds")
+    if not all(isinstance(t, dict) and all(isinstance(t.get(k), NUMBER) for k in keys) for t in timings):
+        raise InputError(f"{path}: timings must each hold {', '.join(keys)}; remove the file.")
+    scores = result["scores"] if result else {}
+    if wrong := [k for k, v in scores.items() if not isinstance(v, (*NUMBER, str, dict, list, type(None)))]:
+        raise InputError(f"{path}: scores.{wrong[0]} is no score; remove the file.")
+    return result
+
+
+def scored_weights(folder: Path) -> Path:
+    """The checkpoint that a run's result.json scored; last.ckpt where the run is not finished.
+
+    Raises InputError if that file is not there, has changed, or lies elsewhere than beside the run's folder.
+    """
+    result = read_result(folder)
+    if result is None:
+        return folder / "last.ckpt"
+    # Results of earlier versions do not name it.
+    names = [result["checkpoint"]] if "checkpoint" in result else ["last.ckpt", "best.ckpt"]
+    runs = folder.resolve().parent
+    for name in names:
+        path = Path(os.path.normpath(runs / folder.resolve().name / name))
+        if runs not in path.parents:
+            raise InputError(
+                f"{folder / 'result.json'}: its checkpoint {name} is not below {runs}; give that file itself."
+            )
+        if path.is_file() and checkpoint_hash(path) == result.get("checkpoint_hash"):
+            return path
+    raise InputError(f"{folder / names[0]}: not the checkpoint that result.json scored; give a .ckpt itself.")

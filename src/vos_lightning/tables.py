@@ -18,7 +18,8 @@ from vos_lightning.configuration import build_data
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.sequence import Sequence as VideoSequence
 from vos_lightning.errors import InputError
-from vos_lightning.runs import Run, read_json, write_json
+from vos_lightning.plain import read_json, read_yaml
+from vos_lightning.runs import Run, write_json
 from vos_lightning.sweep import Cell
 from vos_lightning.training import run_of
 
@@ -167,21 +168,25 @@ def _entry(entries: Any, cfg: DictConfig) -> dict[str, float] | None:
 def _read_server(path: Path, known: set[str]) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file; it should hold the server's figures.")
-    content = OmegaConf.load(path)
-    names = ", ".join(sorted(known))
-    if "cells" not in content or any("set" not in entry or len(entry) < 2 for entry in content.cells):
+    cells, names = read_yaml(path).get("cells"), ", ".join(sorted(known))
+    if not isinstance(cells, list) or not all(isinstance(c, dict) and len(c) > 1 for c in cells):
         raise InputError(f"{path}: must hold cells, each with set and some of {names} (percent).")
-    for entry in content.cells:
+    for entry in cells:
+        if not isinstance(entry.get("set"), dict):
+            raise InputError(f"{path}: must hold cells, each with set and some of {names} (percent).")
         if unknown := set(entry) - known - {"set"}:
             raise InputError(f"{path}: {min(unknown)} is no figure of this table; give some of {names}.")
-    return content.cells
+        for key in set(entry) - {"set"}:
+            if type(entry[key]) not in (int, float):
+                raise InputError(f"{path}: {key}={entry[key]}: must be a number (percent).")
+    return cells
 
 
 def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, float]]:
     """Scores of the baselines, kept in root by what they scored and how."""
     sequences, rules = data.sequences(split), data.rules(one_shot=True)
     path = root / f"baselines-{rules.name}-{fingerprint(sequences)}.json"
-    scores = read_json(path)
+    scores = read_json(path, dict.fromkeys(BASELINES, dict), needed=len(BASELINES))
     if scores is None:
         scores = {}
         for name, masks in BASELINES.items():

@@ -1,6 +1,7 @@
 """One run from configuration to result: train, score, keep what tables need."""
 
 import logging
+import os
 import time
 import traceback
 import warnings
@@ -24,7 +25,7 @@ from vos_lightning.data.sequence import Sequence
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
-from vos_lightning.fields import check_config
+from vos_lightning.fields import build, check_config
 from vos_lightning.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
 from vos_lightning.models.s2s import S2S
 from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
@@ -198,6 +199,7 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "seed": cfg.seed,
             "config_hash": content_hash(identity(run.settings)),
             "code_version": version,
+            "checkpoint": os.path.relpath(checkpoint, run.folder),
             "checkpoint_hash": checkpoint_hash(checkpoint),
             "steps": trainer.global_step,
             "parameters": sum(p.numel() for p in task.model.parameters()),
@@ -227,14 +229,12 @@ def _weights_of_first(cfg: DictConfig) -> Path | None:
 
 def build_task(cfg: DictConfig) -> ClipTask:
     """The LightningModule of a configuration, with the weights that it starts from."""
-    settings, start = cfg.model.copy(), _weights_of_first(cfg)
-    if start:
-        settings.weights = "none"  # the checkpoint's replace them
-    model = build_model(settings)
+    start = _weights_of_first(cfg)
+    model = build_model(cfg.model, trained=start is not None)
     if start:
         load_strictly(model, read_model_weights(start), start)
     model = model.to(memory_format=torch.channels_last)
-    optimisation = Optimisation(**cfg.optim)
+    optimisation = build(Optimisation, "optim", cfg.optim)
     train = cfg.train
     if isinstance(model, S2S):
         return ObjectSegmentation(model, optimisation, _stages(ObjectStage, train.stages))

@@ -1,0 +1,116 @@
+"""YAML and JSON files, which may come from strangers: plain values alone, nothing that refers or runs."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vos_lightning.errors import InputError
+
+Type = type | tuple[type, ...]
+
+YAML_BYTES, JSON_BYTES = 2**16, 2**28
+DEPTH = 12  # of mappings and lists inside each other
+
+
+class _Loader(yaml.SafeLoader):
+    """Also reads 1e-3 as a number, as Hydra does and YAML 1.1 does not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The value that a YAML text holds: mappings with text for keys, lists, text, numbers, true, false, null.
+
+    Args:
+        text: one document.
+        source: what an error starts with, such as a file's name.
+
+    Raises:
+        InputError: no YAML, an alias, a tag, a value of another type, an interpolation `${...}`, a key that
+            begins with `_`, or too much inside each other.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if getattr(event, "anchor", None) or getattr(event, "tag", None):
+                raise InputError(f"{source}: holds a tag or an alias; write the values themselves.")
+            opens = isinstance(event, yaml.CollectionStartEvent)
+            depth += opens - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEPTH:
+                raise InputError(f"{source}: more than {DEPTH} lists or mappings inside each other.")
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{source}: not readable YAML ({reason}); correct it.") from error
+    _check_plain(value, source)
+    return value
+
+
+def _check_plain(value: Any, source: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or key.startswith("_"):
+                raise InputError(f"{source}: {str(key)[:60]} cannot be a key; remove it.")
+            _check_plain(item, source)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item, source)
+    elif isinstance(value, str) and "${" in value:
+        raise InputError(f"{source}: {value[:60]} is an interpolation; write the value itself.")
+    elif value is not None and type(value) not in (str, int, float, bool):
+        raise InputError(f"{source}: {str(value)[:60]} is a {type(value).__name__}; write text in quotes.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises InputError as `parse_yaml`, and for a file that is too large."""
+    try:
+        value = parse_yaml(_read(path, YAML_BYTES).decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8; correct it.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: must hold KEY: VALUE lines.")
+    return value
+
+
+def read_json(
+    path: Path, kinds: Mapping[str, type | tuple[type, ...]], needed: int = 0
+) -> dict[str, Any] | None:
+    """The mapping in a JSON file; None if there is no such file.
+
+    Args:
+        path: the file.
+        kinds: types of keys; the file may hold others.
+        needed: so many of `kinds`, from the first, have to be there.
+
+    Raises:
+        InputError: the file is no JSON, too large or of another shape.
+    """
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(_read(path, JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error}); remove it.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: must hold a JSON object; remove it.")
+    for number, (key, kind) in enumerate(kinds.items()):
+        if (number < needed and key not in value) or (key in value and not isinstance(value[key], kind)):
+            raise InputError(f"{path}: {key} is missing or of a wrong type; remove the file.")
+    return value
+
+
+def _read(path: Path, limit: int) -> bytes:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    if path.stat().st_size > limit:
+        raise InputError(f"{path}: larger than {limit >> 10} KiB; this cannot be what it should hold.")
+    return path.read_bytes()
