@@ -1,12 +1,18 @@
 """Frames at the network's size: the quick way gives what the plain one does, and the cache what was read."""
 
 import io
+import os
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vos_lightning.apps.data import main as data
+from vos_lightning.data import images, small_frames
+from vos_lightning.data.files import ZipMember
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
@@ -58,18 +64,89 @@ def test_the_cache_gives_what_was_read(tmp_path: Path) -> None:
     assert np.argwhere(second != first).tolist() == [[0, 0, 0]]
 
 
-@pytest.mark.parametrize("change", ["frame", "mask", "size"])
-def test_other_content_or_size_is_not_taken_from_the_cache(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("settled", [True, False])
+@pytest.mark.parametrize("change", ["frame", "mask", "size", "mask of the same size and time"])
+def test_other_content_or_size_is_not_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, settled: bool
+) -> None:
     cache, size = FrameCache(tmp_path / "cache", keep_free=0), SIZE
     one = sequence(tmp_path)
+    if settled:
+        monkeypatch.setattr(small_frames, "SETTLED", -1)
     read_small(one, 0, size, cache)
+    time.sleep(0.02)  # above the resolution of a file's times
     if change == "frame":
         gradient(180, 320, blue=200).save(one.frames[0])
     elif change == "mask":
         write_mask(tmp_path / "0.png", np.full((180, 320), 3, np.uint8))
-    else:
+    elif change == "size":
         size = (32, 56)
+    else:
+        before = (tmp_path / "0.png").stat()
+        sequence(tmp_path, (0, 1, 3, 255))
+        assert (tmp_path / "0.png").stat().st_size == before.st_size
+        os.utime(tmp_path / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (read_small(one, 0, size, cache) == read_small(one, 0, size)).all()
+
+
+def marked(cache: FrameCache) -> None:
+    """Changes the only cached planes, which shows whether they are taken."""
+    (file,) = cache.folder.glob("*x*/*/*")
+    planes = np.fromfile(file, np.uint8)
+    planes[0] ^= 1
+    planes.tofile(file)
+
+
+def zipped_video(folder: Path) -> Sequence:
+    one = sequence(folder)
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for name in ("0.jpg", "0.png"):
+            archive.write(folder / name, name)
+    files = [ZipMember(folder / "a.zip", path.name) for path in (one.frames[0], one.mask_file(0))]
+    return Sequence("seq", (files[0],), (files[1],))
+
+
+@pytest.mark.parametrize("make", [sequence, zipped_video])
+def test_the_second_reading_opens_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
+    monkeypatch.setattr(small_frames, "SETTLED", -1)
+    cache, one = FrameCache(tmp_path / "cache", keep_free=0), make(tmp_path)
+    first = read_small(one, 0, SIZE, cache)
+    marked(cache)
+    for place in (small_frames, images):
+        monkeypatch.setattr(place, "read_file", lambda file: pytest.fail(f"{file} was opened"))
+    assert (read_small(one, 0, SIZE, cache) != first).sum() == 1
+
+
+def test_a_tree_that_moved_finds_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_frames, "SETTLED", -1)
+    cache, old, new = FrameCache(tmp_path / "cache", keep_free=0), tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    first = read_small(sequence(old), 0, SIZE, cache)
+    marked(cache)
+    old.rename(new)
+    moved = Sequence("seq", (new / "0.jpg",), (new / "0.png",))
+    assert (read_small(moved, 0, SIZE, cache) != first).sum() == 1
+    cache.folder.rename(tmp_path / "moved")  # and so does a cache
+    monkeypatch.setattr(small_frames, "read_file", lambda file: pytest.fail(f"{file} was opened"))
+    assert (read_small(moved, 0, SIZE, FrameCache(tmp_path / "moved", 0)) != first).sum() == 1
+
+
+def test_the_cache_is_shown_and_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, folder = sequence(tmp_path), tmp_path / "cache"
+    for size in (SIZE, (32, 56), (1, 2)):
+        read_small(one, 0, size, FrameCache(folder, keep_free=0))
+    (folder / "mine").mkdir()
+    (folder / "10x20").mkdir()
+    (folder / "10x20" / "photograph.jpg").touch()
+    data(["cache", "--folder", str(folder)])
+    printed = capsys.readouterr().out
+    assert str(folder) in printed and printed.count("\n") == 7
+    assert f"64x112 1 {4 * 64 * 112:,}" in " ".join(printed.split())
+    data(["cache", "--folder", str(folder), "--clear"])
+    assert {p.name for p in folder.rglob("*") if p.is_file()} == {"photograph.jpg"}
+    assert (folder / "mine").is_dir()
+    data(["cache", "--folder", str(folder)])
+    assert "empty" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_file_cut_short_is_read_anew(tmp_path: Path) -> None:

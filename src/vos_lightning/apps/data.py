@@ -1,6 +1,11 @@
-"""vos-data: what is in a data set. `vos-data stats ROOT` counts it in the columns of S2S's Table 1."""
+"""vos-data: what is in a data set, and in the cache of frames.
+
+`vos-data stats ROOT` counts a data set in the columns of S2S's Table 1. `vos-data cache` shows the cache of
+frames at the network's size, which training fills, and `vos-data cache --clear` empties it.
+"""
 
 import argparse
+import os
 from pathlib import Path
 
 from vos_lightning.apps.cli import report_errors
@@ -16,9 +21,30 @@ def main(argv: list[str] | None = None) -> None:
     stats.add_argument("root", type=Path, metavar="ROOT", help="the public tree of a data set")
     stats.add_argument("--format", choices=FORMATS, help="of the tree (default: as its folders tell)")
     stats.add_argument("--fps", type=float, help="frames per second (default: 20 for DAVIS, else 30)")
+    stats.set_defaults(work=lambda args: _stats(args.root, args.format, args.fps))
+    cache = commands.add_parser("cache", help="frames of each size, and bytes; or clear it")
+    folder = Path(os.environ.get("VOS_CACHE", ".cache")) / "frames"
+    cache.add_argument("--folder", type=Path, default=folder, help="run.frame_cache (default: %(default)s)")
+    cache.add_argument("--clear", action="store_true", help="remove the frames; training makes them again")
+    cache.set_defaults(work=lambda args: _cache(args.folder, args.clear))
     args = parser.parse_args(argv)
     with report_errors("vos-data"):
-        print(_stats(args.root, args.format, args.fps))
+        print(args.work(args))
+
+
+def _cache(folder: Path, clear: bool) -> str:
+    from vos_lightning.data.small_frames import FrameCache  # brings torch, which takes seconds
+
+    cache = FrameCache(folder, keep_free=0)
+    contents = cache.contents()
+    if clear:
+        cache.clear()
+    lines = [[size, f"{frames:,}", f"{content:,}"] for size, (frames, content) in contents.items()]
+    if not lines:
+        return f"{folder}: empty."
+    total = [sum(column) for column in zip(*contents.values(), strict=True)]
+    lines.append(["all", *(f"{number:,}" for number in total)])
+    return f"{folder}{', now cleared' if clear else ''}\n" + as_text(["Size", "Frames", "Bytes"], lines)
 
 
 def _stats(root: Path, name: str | None, fps: float | None) -> str:

@@ -81,6 +81,21 @@ def file_size(file: File) -> int:
 
 
 @reading()
+def file_state(file: File) -> tuple[str, int]:
+    """What tells a file's content without opening it, and when it last changed, ns since 1970.
+
+    Of a file its path, size, and times of change; of one in an archive those of the archive, its name and
+    its checksum there. Raises InputError if there is no such file.
+    """
+    path, member = (
+        (file.archive, f"{file.member} {file.info().CRC}") if isinstance(file, ZipMember) else (file, "")
+    )
+    found = path.stat()
+    times = found.st_mtime_ns, found.st_ctime_ns  # the second also tells of an edit that kept the first
+    return f"{os.path.abspath(path)} {found.st_size} {times} {member}", max(times)
+
+
+@reading()
 def read_file(file: File) -> bytes:
     """The content of a file. Raises InputError if it is missing, unreadable, no file or above MOST_BYTES."""
     if isinstance(file, Path) and not S_ISREG(file.stat().st_mode):  # another kind might never end

@@ -5,7 +5,10 @@ void as background.
 """
 
 import hashlib
+import os
+import re
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from vos_lightning.atomic import replacing
-from vos_lightning.data.files import File, read_file
+from vos_lightning.data.files import File, file_state, read_file
 from vos_lightning.data.images import (
     VOID,
     image_size,
@@ -29,9 +32,19 @@ from vos_lightning.errors import InputError
 FORMAT = b"1"  # to be raised when the same files would give other planes
 
 
+LINKS = ".links"
+SETTLED = 2 * 10**9  # ns after a change in which another one might leave the times of a file as they are
+
+
 @dataclass(frozen=True)
 class FrameCache:
-    """Planes in a folder, a file each, found again by the content of the frame's and the mask's file.
+    """Planes in a folder, a file each, found by the state of the frame's and the mask's file or by content.
+
+    A plane's file is FOLDER/HxW/HASH by the content that it was made from. A link FOLDER/.links/HASH by the
+    state of the files (see `file_state`) leads there, so that neither is opened again. A file that was edited
+    has another state and is read anew. Where a tree has moved, or one was copied, the states differ and the
+    contents do not: each file is read once, the planes are found and linked. A file that changed just now is
+    not linked, since the same instant may hold another change.
 
     folder: made when first written to. keep_free: bytes of the disk that writing leaves free.
     """
@@ -39,13 +52,17 @@ class FrameCache:
     folder: Path
     keep_free: float
 
-    def path(self, *content: bytes, size: tuple[int, int]) -> Path:
+    def path(self, *content: bytes, size: tuple[int, int], luminance: bool = False) -> Path:
         """Where planes of `size` made from these contents belong."""
-        digest = hashlib.sha256(FORMAT)
-        for part in content:
-            digest.update(len(part).to_bytes(8, "big") + part)
-        name = digest.hexdigest()
-        return self.folder / f"{size[0]}x{size[1]}" / name[:2] / name[2:32]
+        name = _digest(*content, *([b"luminance"] if luminance else []))
+        return self.folder / f"{size[0]}x{size[1]}" / name[:2] / name[2:]
+
+    def link(self, files: list[File], size: tuple[int, int], luminance: bool = False) -> tuple[Path, bool]:
+        """The link of the files as they are now, and whether their state tells their content."""
+        states = [file_state(file) for file in files]
+        name = _digest(*(os.fsencode(state) for state, _ in states), f"{size} {luminance}".encode())
+        settled = time.time_ns() - max(changed for _, changed in states) > SETTLED
+        return self.folder / LINKS / name[:2] / name[2:], settled
 
     def read(self, path: Path, size: tuple[int, int]) -> np.ndarray | None:
         """Planes (4, H, W), or None if there is no whole and readable file."""
@@ -64,6 +81,38 @@ class FrameCache:
             with replacing(path, durable=False) as part:
                 planes.tofile(part)
 
+    def set_link(self, link: Path, path: Path) -> None:
+        """Makes a link lead to planes; a file system without links is no error."""
+        with suppress(OSError):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(path, link.parent))
+
+    def contents(self) -> dict[str, tuple[int, int]]:
+        """Size such as 256x448 -> how many frames there are of it, and their bytes."""
+        found: dict[str, tuple[int, int]] = {}
+        for folder in self._folders():
+            sizes = [path.stat().st_size for path in folder.iterdir()]
+            frames, content = found.get(folder.parent.name, (0, 0))
+            found[folder.parent.name] = frames + len(sizes), content + sum(sizes)
+        return found
+
+    def clear(self) -> None:
+        """Removes what a cache writes to its folder, and nothing else."""
+        for folder in [*self._folders(), self.folder / LINKS]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        """Those that hold planes, HxW/ and two hexadecimal digits."""
+        found = sorted(self.folder.glob("*x*/[0-9a-f][0-9a-f]"))
+        return [path for path in found if re.fullmatch(r"\d+x\d+", path.parent.name)]
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256(FORMAT)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:32]
+
 
 def read_small(
     sequence: Sequence, t: int, size: tuple[int, int], cache: FrameCache | None = None
@@ -76,28 +125,42 @@ def read_small(
     Raises:
         InputError: a file cannot be read, or their sizes differ.
     """
-    files = [(path, read_file(path)) for path in (sequence.frames[t], sequence.masks[t]) if path is not None]
-    if cache is None:
-        planes = _decode(files, size, sequence.threshold)
-    else:
-        path = cache.path(*(content for _, content in files), size=size)
-        found = cache.read(path, size)
-        planes = _decode(files, size, sequence.threshold) if found is None else found
-        if found is None:
-            cache.write(path, planes)
+    files = [path for path in (sequence.frames[t], sequence.masks[t]) if path is not None]
+    planes = (
+        _decode(files, [read_file(file) for file in files], size, sequence.threshold)
+        if cache is None
+        else _cached(files, size, sequence.threshold, cache)
+    )
     ids = sequence.ids(planes[3])
     planes[3] = np.where(ids == VOID, 0, ids)
     return planes
 
 
-def _decode(files: list[tuple[File, bytes]], size: tuple[int, int], luminance: bool) -> np.ndarray:
+def _cached(files: list[File], size: tuple[int, int], luminance: bool, cache: FrameCache) -> np.ndarray:
+    """As `_decode`, from the cache if it is there."""
+    link, settled = cache.link(files, size, luminance)
+    planes = cache.read(link, size)
+    if planes is not None:
+        return planes
+    contents = [read_file(file) for file in files]
+    path = cache.path(*contents, size=size, luminance=luminance)
+    planes = cache.read(path, size)
+    if planes is None:
+        planes = _decode(files, contents, size, luminance)
+        cache.write(path, planes)
+    if settled:
+        cache.set_link(link, path)
+    return planes
+
+
+def _decode(files: list[File], contents: list[bytes], size: tuple[int, int], luminance: bool) -> np.ndarray:
     """Colours and mask values as stored, (4, H, W), of a frame's file and its mask's if there is one."""
-    frame_path, frame = files[0]
-    colours = colour_planes(read_frame(frame_path, frame, at_least=size), size)
+    frame, *masks = contents
+    colours = colour_planes(read_frame(files[0], frame, at_least=size), size)
     labels = np.zeros(size, np.uint8)
-    for path, content in files[1:]:
+    for path, content in zip(files[1:], masks, strict=True):
         stored = read_mask(path, content, luminance)
-        check_sizes(path, stored.shape, image_size(frame_path, frame))
+        check_sizes(path, stored.shape, image_size(files[0], frame))
         labels = resize_labels(stored, size)
     return np.concatenate([colours, labels[None]])
 
