@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from vos_lightning import tables
+from vos_lightning.configuration import build_model
 from vos_lightning.errors import InputError
+from vos_lightning.fields import check_config
 from vos_lightning.reports import report
 from vos_lightning.runs import Run, scored_weights
 from vos_lightning.sweep import Cell, compose_train, expand
@@ -93,6 +95,10 @@ def test_the_base_and_the_updated_model_have_their_own_rates() -> None:
     assert rates == {"none": (1e-4, 1e-4), "clip": (1e-3, 1e-3)}
     embedded = compose_train(["model=s2s_video", "data=synthetic_youtube", "scale=embedded"])
     assert (embedded.optim.lr, embedded.optim.backbone_lr) == (6e-3, 6e-3)
+    wrong = compose_train(["model=s2s_video", "data=synthetic_youtube", "scale=paper", "model.video=x"])
+    check_config(wrong)
+    with pytest.raises(InputError, match=r"model\.video=x: unknown; choose one of none, clip"):
+        build_model(wrong.model)
 
 
 def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trained) -> None:
