@@ -1,5 +1,6 @@
 """Folders of runs and checkpoints that come from others: what is read back from them, and what is refused."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from vos_lightning import configuration
+from vos_lightning import configuration, evaluation
+from vos_lightning.apps.predict import main
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
+from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import load_run
 from vos_lightning.plain import parse_yaml
@@ -243,3 +246,64 @@ def test_a_field_of_another_network_is_refused() -> None:
     cfg = compose_train([*SMALL, "+model.fc6=true"])
     with pytest.raises(InputError, match=r"model\.fc6: no such field"):
         build_model(cfg.model)
+
+
+# --- vos-predict -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = SyntheticSpec(train=0, val=3, test=0, frames=2, height=32, width=64)
+    return write_synthetic(tmp_path_factory.mktemp("tree"), spec, workers=1)
+
+
+def end_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The last line of a vos-predict that is refused."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and len(lines) == 1 and lines[0].startswith("vos-predict: ")
+    return lines[0]
+
+
+def test_an_interrupted_prediction_says_what_is_missing(
+    run: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = evaluation.write_mask
+    for error, words in (
+        (OSError(errno.ENOSPC, "No space left"), "No space left"),
+        (KeyboardInterrupt(), ""),
+    ):
+
+        def fail(path: Path, mask: Any, error: BaseException = error) -> None:
+            if path.parent.name == "val-0001":
+                raise error
+            write(path, mask)
+
+        monkeypatch.setattr(evaluation, "write_mask", fail)
+        out = run / f"masks{words[:2]}"
+        said = end_of(capsys, run, out, "--root", tree)
+        assert words in said and f"1 of 3 sequences are written, val-0001, val-0002 not; remove {out}" in said
+        assert len(list(out.glob("val-0000/*.png"))) == 2
+
+
+def test_a_prediction_that_cannot_be_is_refused_in_one_sentence(
+    run: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = run / "config.yaml", run / "masks"
+    for arguments, words in (
+        (
+            (run, out, "--root", tree, "--device", "tpu"),
+            "--device=tpu: not on this machine; choose",
+        ),
+        ((run, out, "--root", tree, "--device", "cuda:99"), "--device=cuda:99"),
+        ((run, file, "--root", tree), f"{file}: no empty folder"),
+        ((run, file / "masks", "--root", tree), f"{file}"),
+        ((run, run / ("m" * 400), "--root", tree), "name too long"),
+        ((run, out, "--root", run / "nothing"), "nothing: no such folder"),
+        ((run, out, "--frames", run / "nothing"), "nothing: no such folder"),
+        ((run, out, "--root", tree, "--set", "a"), "--set a: give KEY=VALUE"),
+        ((run.parent, out, "--root", tree), "config.yaml: no such file"),
+    ):
+        assert words in end_of(capsys, *arguments)
+    assert not out.exists()

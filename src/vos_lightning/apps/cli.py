@@ -12,14 +12,17 @@ from vos_lightning.errors import InputError
 
 @contextmanager
 def report_errors(program: str) -> Iterator[None]:
-    """Prints an error of input to stderr as `program: sentence` and exits with code 2."""
+    """Prints an error of input, files or disks to stderr as `program: sentence` and exits with code 2."""
     try:
         yield
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"{program}: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
 
 def sentence(error: BaseException) -> str:
     """An error's message on one line, without the traceback that a loader process puts before it."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{str(error.filename)[:200]}: " if error.filename else ""
+        return f"{place}{error.strerror}; choose another place or make room."
     return " ".join(str(error).rsplit("InputError: ")[-1].split()) or type(error).__name__

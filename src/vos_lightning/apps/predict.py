@@ -3,10 +3,14 @@
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vos_lightning.apps.cli import report_errors
+from vos_lightning.apps.cli import report_errors, sentence
 from vos_lightning.data.sequence import Sequence, sequence_of
 from vos_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,20 +44,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    import torch
-
     from vos_lightning.configuration import build_segmenter
     from vos_lightning.devices import choose_arithmetic
     from vos_lightning.evaluation import load_run
     from vos_lightning.memory import keep_freed_memory, peak_memory
     from vos_lightning.submission import server_layout, zip_masks
 
-    if args.out.exists() and any(args.out.iterdir()):
-        raise InputError(f"{args.out}: not empty; name a new folder.")
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise InputError(f"{args.out}: no empty folder; name a new one.")
     if args.zip and args.frames:
         raise InputError("--zip: a server takes the split of a data set; use --root in place of --frames.")
     sequences = _sequences(args)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(args.device)
     cfg, model = load_run(args.checkpoint, args.set)
     for sequence in sequences:
         if model.mask_input and not any(sequence.masks):
@@ -62,9 +64,12 @@ def _predict(args: argparse.Namespace) -> None:
     choose_arithmetic(cfg.predict.tf32)
     segmenter = build_segmenter(cfg, model, device)
     started = time.monotonic()
-    for sequence in sequences:
-        for _ in segmenter.write(sequence, args.out):
-            pass
+    for done, sequence in enumerate(sequences):
+        try:
+            for _ in segmenter.write(sequence, args.out):
+                pass
+        except (InputError, OSError, RuntimeError, KeyboardInterrupt) as error:
+            raise InputError(_what_is_missing(error, sequences, done, args.out)) from error
         tuning = segmenter.timings[-1].online_seconds
         more = f", after {tuning:.1f} s of online learning" if tuning else ""
         print(f"{sequence.name}: {len(sequence)} frames{more}", flush=True)
@@ -74,6 +79,29 @@ def _predict(args: argparse.Namespace) -> None:
     if args.zip:
         layout = server_layout(sequences, model.mask_input)
         print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'), sequences, layout)}")
+
+
+def _what_is_missing(error: BaseException, sequences: list[Sequence], done: int, out: Path) -> str:
+    """What to say when a prediction ends early: why, which sequences are not written, how to go on."""
+    names = [sequence.name for sequence in sequences[done:]]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    reason = "Interrupted." if isinstance(error, KeyboardInterrupt) else sentence(error)
+    return (
+        f"{reason} {done} of {len(sequences)} sequences are written, {shown} not; remove {out} and run again."
+    )
+
+
+def _device(name: str | None) -> "torch.device":
+    """cpu, cuda or cuda:N, or the default. Raises InputError for another or one that is not there."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if name is None:
+        return torch.device("cuda" if there else "cpu")
+    known = ["cpu", *(["cuda"] if there else []), *(f"cuda:{i}" for i in range(there))]
+    if name not in known:
+        raise InputError(f"--device={name[:60]}: not on this machine; choose one of {', '.join(known)}.")
+    return torch.device(name)
 
 
 def _sequences(args: argparse.Namespace) -> list[Sequence]:
@@ -86,6 +114,9 @@ def _sequences(args: argparse.Namespace) -> list[Sequence]:
         return load_youtube_vos(args.root, args.split, args.all_frames, first_mask_only=True)
     if args.root is not None:
         return load_davis(args.root, args.split, args.year, first_mask_only=True)
+    for folder in (args.frames, args.masks):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder}: no such folder.")
     frames = sorted(p for p in args.frames.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not frames:
         raise InputError(f"{args.frames}: no .jpg or .png frames there.")
