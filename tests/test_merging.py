@@ -59,7 +59,7 @@ def test_the_object_that_fits_its_first_mask_best_lies_on_top(seed: int) -> None
     for t, masks in enumerate(torch.from_numpy(video)):
         if t in given:
             merger.start(masks, given[t])
-        assert np.array_equal(merger(masks, size), expected[t]), t
+        assert np.array_equal(merger(masks[None], size)[0], expected[t]), t
 
 
 def test_slots_that_swapped_their_objects_are_painted_as_these() -> None:
@@ -68,7 +68,7 @@ def test_slots_that_swapped_their_objects_are_painted_as_these() -> None:
     for rule in ("painter", "painter_by_id"):
         merger = Merger(rule)
         merger.start(masks, np.array([[1, 2]], np.uint8))
-        merged[rule] = merger(masks, (1, 2)).tolist()
+        merged[rule] = merger(masks[None], (1, 2))[0].tolist()
     assert merged == {"painter": [[1, 2]], "painter_by_id": [[2, 1]]}
 
 
@@ -78,10 +78,12 @@ def test_rules_differ_where_slots_overlap() -> None:
     for rule, ids in expected.items():
         merger = Merger(rule)
         merger.start_all(3)  # none is surer than another, so the highest id lies on top
-        assert merger(masks, (1, 4)).tolist() == [ids]
-        assert merger(masks, (2, 8)).shape == (2, 8)
+        assert merger(masks[None], (1, 4)).tolist() == [[ids]]
+        assert merger(masks[None], (2, 8)).shape == (1, 2, 8)
     merger = Merger("painter")
     merger.start(masks, np.array([[1, 0, 0, 0]], np.uint8))
-    assert merger(masks, (2, 8)).tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 2  # the others have not started
+    assert (
+        merger(masks[None], (2, 8))[0].tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 2
+    )  # the others have not started
     with pytest.raises(InputError, match=r"predict\.merge=best"):
         Protocol((1, 4), merge="best")

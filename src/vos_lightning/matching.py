@@ -23,15 +23,17 @@ def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool =
         (B, O) int64: for each slot the true object it is trained on; the rest, which do not count, fill up.
     """
     costs = soft_iou_cost(masks[:, :, None], truth[:, None])  # (B, slot, object)
-    return torch.stack([_match(c, w, valid_only) for c, w in zip(costs, counts, strict=True)])
+    # Matched in main memory, so that a clip waits for its device twice and not at every index.
+    pairs = zip(costs.detach().float().cpu(), counts.cpu(), strict=True)
+    return torch.stack([_match(c, w, valid_only) for c, w in pairs]).to(masks.device)
 
 
 def _match(costs: Tensor, counts: Tensor, valid_only: bool) -> Tensor:
     slots = costs.shape[0]
     objects = counts.nonzero().flatten()
-    candidates = objects if valid_only else torch.arange(slots, device=costs.device)
-    rows, columns = linear_sum_assignment(costs.detach()[candidates][:, objects].float().cpu().numpy())
-    order = torch.full((slots,), -1, dtype=torch.long, device=costs.device)
+    candidates = objects if valid_only else torch.arange(slots)
+    rows, columns = linear_sum_assignment(costs[candidates][:, objects].numpy())
+    order = torch.full((slots,), -1, dtype=torch.long)
     order[candidates[rows]] = objects[columns]
     order[order < 0] = (counts == 0).nonzero().flatten()
     return order

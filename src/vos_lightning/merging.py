@@ -53,18 +53,23 @@ class Merger:
         self.costs |= {i: costs[i - 1, self.slots[i]] for i in new}
 
     def __call__(self, masks: Tensor, size: tuple[int, int]) -> np.ndarray:
-        """Soft masks (O, H, W) in 0..1 as ids `size` = (h, w) uint8."""
+        """Soft masks (T, O, H, W) in 0..1 of T frames as ids (T, h, w) uint8, where `size` is (h, w)."""
         objects = sorted(self.slots)
         if not objects:
-            return np.zeros(size, np.uint8)
+            return np.zeros((len(masks), *size), np.uint8)
         if self.rule == "painter":
             objects.sort(key=lambda i: -self.costs[i])
-        masks = masks[[self.slots[i] for i in objects]]
+        slots = [self.slots[i] for i in objects]
+        # One wait for the device for all frames.
+        layers = torch.stack([self._layers(frame, slots, size) for frame in masks]).cpu().numpy()
+        ids = np.array([0, *objects], np.uint8)[layers]
+        return np.stack([resize_labels(frame, size) for frame in ids])
+
+    def _layers(self, masks: Tensor, slots: list[int], size: tuple[int, int]) -> Tensor:
+        """Which of `slots` is seen, counted from 1, 0 for none: uint8, at a size of the rule's choice."""
+        masks = torch.stack([masks[slot] for slot in slots])
         if self.rule == "argmax":
             masks = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
-            layers = torch.cat([torch.full_like(masks[:1], self.background), masks]).argmax(0)
-        else:
-            numbers = torch.arange(1, len(masks) + 1, device=masks.device).view(-1, 1, 1)
-            layers = ((masks > 0.5) * numbers).amax(0)
-        ids = np.array([0, *objects], np.uint8)[layers.cpu().numpy()]
-        return resize_labels(ids, size)
+            return torch.cat([torch.full_like(masks[:1], self.background), masks]).argmax(0).to(torch.uint8)
+        numbers = torch.arange(1, len(masks) + 1, dtype=torch.uint8, device=masks.device)
+        return ((masks > 0.5) * numbers.view(-1, 1, 1)).amax(0)

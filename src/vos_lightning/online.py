@@ -17,6 +17,7 @@ from torch.optim import Adam
 
 from vos_lightning.data.clips import Augmentation, to_network
 from vos_lightning.data.images import resize_labels
+from vos_lightning.devices import upload
 from vos_lightning.errors import InputError
 from vos_lightning.models.s2s import S2S
 from vos_lightning.tasks.s2s import unroll
@@ -80,8 +81,9 @@ def tune(
     with torch.inference_mode(False), torch.enable_grad():
         for _ in range(settings.steps):
             made = [possible_frame(first, objects, scene, rng) for _ in range(settings.pairs)]
-            clips = torch.stack([torch.stack([first, later]) for later, _ in made]).to(device)
-            truth = torch.stack([masks for _, masks in made]).float().to(device)
+            clips = torch.stack([torch.stack([first, later]) for later, _ in made])
+            truth = torch.stack([masks for _, masks in made]).float()
+            clips, truth = upload(clips, device), upload(truth, device)
             loss = F.binary_cross_entropy_with_logits(unroll(tuned, clips, given)[0], truth)
             optimizer.zero_grad()
             loss.backward()

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import VOID, resize_labels
+from vos_lightning.devices import upload
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.merging import RULES, Merger
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.models.s2s import S2S, State
 
-ENCODED_TOGETHER = 4  # frames; weights are then read once for all of them, memory stays small
+# Frames; weights are read once for all of them, their masks leave the device at once, memory stays small.
+ENCODED_TOGETHER = 4
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,28 @@ def propagate(
         merger.start_all(protocol.proposals)
     own = isinstance(model, S2S) or not protocol.paste_given  # masks also where objects start
     keeps = isinstance(model, S2S) or protocol.paste_given
+    waiting: list[Tensor] = []
     for t, masks in enumerate(probabilities(model, chain([first], frames), given, protocol, device)):
-        merged, new = merger(masks, size), labels.get(t)
-        if new is not None:
+        new = labels.get(t)
+        if new is None:
+            waiting.append(masks)
+        else:
+            yield from _merged(merger, waiting, size)
+            merged = merger(masks[None], size)[0]
             merger.start(masks, new)
             if t > 0 and own:
-                merged = merger(masks, size)
-            if t == 0 or keeps:
-                merged = np.where(new > 0, new, merged)
-        yield merged
+                merged = merger(masks[None], size)[0]
+            yield np.where(new > 0, new, merged) if t == 0 or keeps else merged
+        if (t + 1) % ENCODED_TOGETHER == 0:
+            yield from _merged(merger, waiting, size)
+    yield from _merged(merger, waiting, size)
+
+
+def _merged(merger: Merger, waiting: list[Tensor], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The masks of the frames that wait, of which none does afterwards."""
+    if waiting:
+        yield from merger(torch.stack(waiting), size)
+        waiting.clear()
 
 
 @torch.inference_mode()
@@ -164,24 +179,24 @@ def _through_states(
 ) -> Iterator[Tensor]:
     """S2S: an object is given as its state after the frame, and not segmented before."""
     labels = {t: ids for t, ids in labels.items() if ids.any()}
-    started: list[int] = []
+    started = torch.zeros(0, dtype=torch.long, device=device)  # slots, in the order of the states
     state: State | None = None
     previous = torch.zeros(1, slots, *size, device=device)
     for t, (frame, read) in enumerate(_read(model, frames, set(labels), size, device)):
         masks = torch.zeros_like(previous)
         if state is not None:
-            state = model.advance(read, state, previous[:, started])
-            masks[:, started] = torch.sigmoid(model.decode(state[1], size).float())
+            state = model.advance(read, state, previous.index_select(1, started))
+            masks = masks.index_copy(1, started, torch.sigmoid(model.decode(state[1], size).float()))
         if t in labels:
             given, starts = _slot_masks(labels[t], slots, size, device)
-            new = starts.flatten().nonzero().flatten().tolist()
+            new = upload(torch.tensor([i - 1 for i in np.unique(labels[t]).tolist() if i]), device)
             masks = torch.where(starts, given, masks)
             assert frame is not None
-            begun = model.start(frame, given[:, new])
+            begun = model.start(frame, given.index_select(1, new))
             state = (
                 begun if state is None else (torch.cat([state[0], begun[0]]), torch.cat([state[1], begun[1]]))
             )
-            started += new
+            started = torch.cat([started, new])
         previous = masks
         yield masks[0]
 
@@ -203,7 +218,7 @@ def _encoded(
 ) -> Iterator[tuple[Tensor, Any]]:
     """Each frame as the network's input (1, 3, H, W) with its features, encoded a few frames at a time."""
     while chunk := list(islice(frames, ENCODED_TOGETHER)):
-        clip = to_network(chunk, size)[None].to(device)
+        clip = upload(to_network(chunk, size)[None], device)
         yield from zip(clip.unbind(1), model.encode(clip), strict=True)
 
 
@@ -243,7 +258,7 @@ def _slot_masks(
     labels: np.ndarray, slots: int, size: tuple[int, int], device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """Ids (h, w) as masks (1, O, H, W) float32, and which slots occur in them, (1, O, 1, 1) bool."""
-    small = torch.from_numpy(np.array(resize_labels(labels, size))).to(device)
+    small = upload(torch.from_numpy(np.array(resize_labels(labels, size))), device)
     ids = torch.arange(1, slots + 1, device=device, dtype=torch.uint8).view(1, -1, 1, 1)
-    present = torch.isin(ids, torch.from_numpy(np.unique(labels)).to(device))
+    present = torch.isin(ids, upload(torch.from_numpy(np.unique(labels)), device))
     return (small == ids).float(), present

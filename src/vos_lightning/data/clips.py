@@ -40,8 +40,8 @@ class Clip(NamedTuple):
 
     def slots_in_use(self) -> int:
         """The highest slot that counts anywhere, plus one; at least 1."""
-        used = self.counts.flatten(0, -2).amax(0).nonzero()
-        return int(used.max()) + 1 if len(used) else 1
+        used = self.counts.flatten(0, -2).amax(0).tolist()
+        return max([slot + 1 for slot, count in enumerate(used) if count], default=1)
 
 
 def normalise(planes: np.ndarray) -> Tensor:

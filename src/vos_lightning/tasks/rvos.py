@@ -113,12 +113,11 @@ class Segmentation(ClipTask):
         if not self.model.mask_input:
             return
         size, pairs = (clip.labels.shape[-2], clip.labels.shape[-1]), []
-        for b in range(batch):
-            merger, truth = Merger("painter"), clip.labels[b].cpu().numpy()
-            merger.start(masks[b, 0], truth[0])
-            for t in range(1, length):
-                predicted = merger(masks[b, t], size)
-                pairs += [(truth[t] == i, predicted == i) for i in merger.slots]
+        for soft, truth in zip(masks, clip.labels.cpu().numpy(), strict=True):
+            merger = Merger("painter")
+            merger.start(soft[0], truth[0])
+            for true, predicted in zip(truth[1:], merger(soft[1:], size), strict=True):
+                pairs += [(true == i, predicted == i) for i in merger.slots]
         if pairs:
             j, f = (sum(measure(*p) for p in pairs) / len(pairs) for measure in (jaccard, boundary_f))
             for name, value in (("J", j), ("F", f), ("JF", (j + f) / 2)):

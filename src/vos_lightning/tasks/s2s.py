@@ -69,10 +69,11 @@ class ObjectSegmentation(ClipTask):
     def validation_step(self, clip: Clip, _: int) -> None:
         """Logs val/loss, and val/J, val/F and val/JF of the annotated frames after the first."""
         loss, logits = self.clip_loss(clip)
-        annotated = clip.counts[:, 1:, 0] > 0
+        # Three waits for the device, where picking the annotated frames there would be two more.
+        annotated = clip.counts[:, 1:, 0].cpu() > 0
         self.log_mean("val/loss", loss * len(clip.labels) / annotated.sum().clamp(min=1), len(clip.labels))
-        truth, masks = clip.labels[:, 1:][annotated] > 0, logits[annotated] > 0
-        pairs = list(zip(truth.cpu().numpy(), masks.cpu().numpy(), strict=True))
+        truth, masks = clip.labels[:, 1:].cpu()[annotated] > 0, (logits > 0).cpu()[annotated]
+        pairs = list(zip(truth.numpy(), masks.numpy(), strict=True))
         if pairs:
             j, f = (sum(measure(*p) for p in pairs) / len(pairs) for measure in (jaccard, boundary_f))
             for name, value in (("J", j), ("F", f), ("JF", (j + f) / 2)):
