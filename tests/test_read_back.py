@@ -89,6 +89,7 @@ HOSTILE = {
     "model: {_target_: os.system}": "_target_ cannot be a key",
     "model: {backbones: x}": r"model\.backbones: no such field",
     "nothing: 1": "nothing: no such field",
+    '"\\e[2J": 1': r"'\\x1b\[2J': no such field",
     "1: 2": "1 cannot be a key",
     "seed: 2020-01-01": "is a date",
     "seed: [": "not readable YAML",

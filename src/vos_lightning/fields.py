@@ -79,6 +79,10 @@ word = Kind(
     "must be text, in quotes if it looks like something else",
     lambda v: isinstance(v, str) and 0 < len(v) <= 4096 and v.isprintable(),
 )
+name = Kind(
+    "must be a name of at most 60 letters, without slashes",
+    lambda v: word.holds(v) and len(v) <= 60 and not set(v) & set("/\\"),
+)
 stages = Kind(
     "must be a list of one or more {epochs: N, ...}",
     lambda v: isinstance(v, list) and bool(v) and all(isinstance(s, Mapping) and "epochs" in s for s in v),
@@ -92,7 +96,7 @@ fingerprints = Kind(
 
 KINDS: dict[str, Kind] = {
     "seed": whole(0, 2**32 - 1),
-    "data.name": word,
+    "data.name": name,
     "data.size": pair_or(whole(32, 4096), alone=False, ordered=False),
     "data.clip_length": pair_or(whole(2, 200), alone=True, ordered=True),
     "data.samples": whole(0),
@@ -103,12 +107,12 @@ KINDS: dict[str, Kind] = {
     "data.image_warp": word,
     "data.weigh_absent": truth,
     "data.val_clips": whole(1),
-    "data.train_split": word,
-    "data.val_split": word,
+    "data.train_split": name,
+    "data.val_split": name,
     "data.train_list": or_null(word),
     "data.val_list": or_null(word),
-    "data.score_split": word,
-    "data.submit_split": or_null(word),
+    "data.score_split": name,
+    "data.submit_split": or_null(name),
     "data.root": word,
     "data.resolution": word,
     "data.extended": truth,
@@ -128,7 +132,7 @@ KINDS: dict[str, Kind] = {
     "data.spec.added_frames": whole(1, 10_000),
     "data.spec.height": whole(32, 4096),
     "data.spec.width": whole(32, 4096),
-    "model.name": word,
+    "model.name": name,
     "model.architecture": word,
     "model.backbone": word,
     "model.weights": word,
@@ -206,8 +210,8 @@ KINDS: dict[str, Kind] = {
     "run.frame_cache": or_null(word),
     "run.keep_free_gib": real(0),
     "run.loader_workers": whole(0, 256),
-    "run.scale": word,
-    "run.group": or_null(word),
+    "run.scale": name,
+    "run.group": or_null(name),
     "run.logger": nothing,
     "run.logger.project": word,
     "run.logger.mode": or_null(choice("online", "offline", "disabled")),
@@ -233,7 +237,7 @@ def check(values: Mapping[Any, Any], source: str = "", known_only: bool = False)
         if kind is None and key in GROUPS:
             raise InputError(f"{source}{field}={_shown(value)}: must have fields of its own.")
         if kind is None and known_only:
-            raise InputError(f"{source}{field[:80]}: no such field; remove it.")
+            raise InputError(f"{source}{_shown(field)}: no such field; remove it.")
         if kind is not None and not kind.holds(value):
             raise InputError(f"{source}{field}={_shown(value)}: {kind.wanted}.")
 
@@ -253,6 +257,7 @@ def _leaves(values: Mapping[Any, Any], prefix: str = "", path: str = "") -> Iter
 
 def _shown(value: Any) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = text if text.isprintable() else repr(text)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

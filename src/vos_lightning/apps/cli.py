@@ -21,8 +21,9 @@ def report_errors(program: str) -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """An error's message on one line, without the traceback that a loader process puts before it."""
+    """An error's message on one line of printable letters, without the traceback of a loader process."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{str(error.filename)[:200]}: " if error.filename else ""
         return f"{place}{error.strerror}; choose another place or make room."
-    return " ".join(str(error).rsplit("InputError: ")[-1].split()) or type(error).__name__
+    line = " ".join(str(error).rsplit("InputError: ")[-1].split()) or type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
