@@ -6,6 +6,7 @@ the peak memory of a side are its own.
 
 import ctypes
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class Times:
     """What a side took.
 
     seconds: of each counted call. memory: bytes of main memory by which the process grew at its peak over
-    what it held before the first call. result: of the first call, which is not counted.
+    what it held before the first call; on CUDA, bytes of the device that its tensors held at their peak.
+    result: of the first call, which is not counted.
     """
 
     seconds: tuple[float, ...]
@@ -39,6 +41,10 @@ class _Here:
 
     def __init__(self, setup: Setup) -> None:
         self.work = setup()
+        self.cuda = _cuda()
+        if self.cuda:
+            self.cuda.synchronize()
+            self.cuda.reset_peak_memory_stats()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         self.before = _memory("VmRSS")
@@ -46,10 +52,12 @@ class _Here:
     def call(self) -> tuple[float, Any]:
         started = time.perf_counter()
         result = self.work()
+        if self.cuda:
+            self.cuda.synchronize()  # what was asked for is then done
         return time.perf_counter() - started, result
 
     def end(self) -> int:
-        return _memory("VmHWM") - self.before
+        return self.cuda.max_memory_allocated() if self.cuda else _memory("VmHWM") - self.before
 
     def stop(self) -> None:
         del self.work
@@ -83,6 +91,12 @@ def _serve(connection, setup: Setup) -> None:
     while connection.recv() == "call":
         connection.send(side.call())
     connection.send(side.end())
+
+
+def _cuda() -> Any:
+    """torch.cuda if this process computes there, else None; torch is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
 def _memory(field: str) -> int:

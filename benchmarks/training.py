@@ -1,6 +1,7 @@
 """A training step: ours against the released code's way, at equal weights and batch statistics."""
 
 from functools import partial
+from itertools import product
 
 import torch
 from torch.optim import Adam
@@ -9,12 +10,15 @@ from benchmarks import plain_rvos
 from benchmarks.floor import floor
 from benchmarks.measure import Row, Setup, alternate
 from vos_lightning.data.clips import Clip
+from vos_lightning.devices import choose_arithmetic
+from vos_lightning.inference import PRECISIONS
 from vos_lightning.memory import keep_freed_memory
 from vos_lightning.models.rvos import RVOS
 from vos_lightning.tasks.common import Optimisation
 from vos_lightning.tasks.rvos import MaskStage, Segmentation
 
 Size = tuple[int, int]
+AGREE = {"fp32": 1e-5, "bf16": 1e-2}  # the first loss, relative to the baseline's
 
 
 def clips(batch: int, length: int, size: Size) -> Clip:
@@ -28,8 +32,9 @@ def clips(batch: int, length: int, size: Size) -> Clip:
     return Clip(torch.randn(batch, length, 3, *size), labels, counts)
 
 
-def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str):
-    """`ours` or `plain`: work that takes a step and returns its loss."""
+def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str, precision: str):
+    """`ours` or `plain`: work that takes a step and returns its loss; bf16 is mixed precision on both."""
+    choose_arithmetic(tf32=False)
     torch.manual_seed(0)
     model, clip = RVOS(backbone, "none", bn=bn).train(), clips(batch, 5, size)
     clip = Clip(*(x.to(device) for x in clip))
@@ -41,8 +46,7 @@ def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str)
 
     def step() -> float:
         optimizer.zero_grad()
-        autocast = torch.autocast(device, torch.bfloat16, enabled=kind == "ours" and device == "cuda")
-        with autocast:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             loss = (
                 task.clip_loss(clip, "inferred")[0] if kind == "ours" else plain_rvos.clip_loss(model, clip)
             )
@@ -58,30 +62,34 @@ def rows(
     size: Size = (128, 224),
     batch: int = 4,
     device: str = "cpu",
+    precisions: tuple[str, ...] = ("fp32",),
     repeats: int = 5,
     warmups: int = 3,
     processes: bool = True,
 ) -> list[Row]:
-    """A row for each kind of batch statistics, at a size at which both sides fit into 8 GiB together.
+    """A row for each kind of batch statistics and precision, which both sides share.
 
-    Raises AssertionError if a first loss is off by 1e-5.
+    Both sides fit into 8 GiB together at the default size.
+
+    Raises AssertionError if a first loss is off by more than AGREE.
     """
-    found, dtype = [], torch.bfloat16 if device == "cuda" else torch.float32
-    for bn in ("frame", "frozen"):
+    found = []
+    for bn, precision in product(("frame", "frozen"), precisions):
         sides: dict[str, Setup] = {
-            kind: partial(side, kind, backbone, size, batch, bn, device) for kind in ("ours", "plain")
+            kind: partial(side, kind, backbone, size, batch, bn, device, precision)
+            for kind in ("ours", "plain")
         }
         times = alternate(sides, repeats, warmups, processes)
         off = abs(times["ours"].result / times["plain"].result - 1)
-        assert off < (1e-2 if device == "cuda" else 1e-5), f"losses differ by {off}"
+        assert off < AGREE[precision], f"losses differ by {off}"
         found.append(
             Row(
-                f"training step, {device}, {size[0]}x{size[1]}, batch {batch}, bn {bn}",
+                f"training step, {device} {precision}, {size[0]}x{size[1]}, batch {batch}, bn {bn}",
                 times["ours"],
                 times["plain"],
                 "5" if device == "cuda" else "1.8",
                 f"loss within {off:.1g}",
-                floor(side("ours", backbone, size, batch, bn, device), device, dtype),
+                floor(sides["ours"](), device, PRECISIONS[precision]),
             )
         )
     return found

@@ -3,12 +3,14 @@
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from benchmarks import agreement, attention, growth, inference, reading, scoring, startup, training
+from benchmarks.__main__ import main
 from benchmarks.floor import Peaks, least_time
 from benchmarks.measure import HEADER, Row, Times, alternate, markdown
 
@@ -62,6 +64,27 @@ def test_a_side_has_a_process_and_a_peak_of_its_own() -> None:
 def test_a_side_that_ends_is_no_endless_wait() -> None:
     with pytest.raises(RuntimeError, match="process ended"):
         alternate({"one": sys.exit}, repeats=1)
+
+
+def test_a_sides_clock_and_memory_are_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    pretended = SimpleNamespace(
+        is_initialized=lambda: True,
+        synchronize=lambda: asked.append("wait"),
+        reset_peak_memory_stats=lambda: asked.append("restart"),
+        max_memory_allocated=lambda: 7,
+    )
+    monkeypatch.setattr(torch, "cuda", pretended)
+    times = alternate({"one": lambda: lambda: asked.append("work")}, repeats=1, processes=False)
+    assert asked == ["wait", "restart", "work", "wait", "work", "wait"] and times["one"].memory == 7
+
+
+def test_cuda_rows_are_asked_for_where_there_is_a_device(capsys: pytest.CaptureFixture) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(SystemExit):
+        main(["--device", "cuda"])
+    assert "--device cuda: there is no CUDA device." in capsys.readouterr().err
 
 
 def test_ratios_are_taken_round_by_round() -> None:
