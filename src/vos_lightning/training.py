@@ -150,7 +150,8 @@ def _prepare(cfg: DictConfig, data: VideoData) -> Work:
     if isinstance(task, ObjectSegmentation):
         data.every_frame_at = task.takes_every_frame
     build_segmenter(cfg, task.model, "cpu")
-    check_readable([*work.scored, *submitted], cfg.model.slots)
+    for found, name in ((scored, cfg.data.score_split), (submitted, split)):
+        check_readable(found, cfg.model.slots, data.frame_cache, name)
     data.setup()
     return work
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from vos_lightning.data.checked import check_each
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, check_sizes, colour_planes, read_small
 from vos_lightning.errors import InputError
@@ -172,25 +173,36 @@ def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
     return [padded[i : i + length] for i in range(0, len(padded) - length + 1, length)]
 
 
-def check_first_masks(sequences: Iterable[Sequence]) -> None:
-    """Reads the masks in which objects start. Raises InputError for an object that its first mask lacks."""
-    for sequence in sequences:
-        sequence.given()
+def check_first_masks(
+    sequences: Iterable[Sequence], cache: FrameCache | None = None, label: str = "first masks"
+) -> None:
+    """Reads the masks in which objects start. Raises InputError for an object that its first mask lacks.
+
+    cache, label: see `check_each`.
+    """
+    check_each(sequences, Sequence.given, "first masks", cache, label)
 
 
-def check_readable(sequences: Iterable[Sequence], slots: int) -> None:
+def check_readable(
+    sequences: Iterable[Sequence], slots: int, cache: FrameCache | None = None, label: str = "videos"
+) -> None:
     """Reads every frame and mask once, so that a bad file is found before the training that it would end.
+
+    cache, label: see `check_each`.
 
     Raises InputError as `read_small` and `check_first_masks`, and for an object without a slot.
     """
-    for sequence in sequences:
-        check_first_masks([sequence])
+
+    def check(sequence: Sequence) -> None:
+        sequence.given()
         for i, t in sequence.starts.items():
             check_slots(sequence, t, i, slots)
         for t, path in enumerate(sequence.masks):
             frame = sequence.frame(t)
             if path is not None:
                 check_sizes(path, sequence.mask(t).shape, frame.shape[:2])
+
+    check_each(sequences, check, f"readable, {slots} slots", cache, label)
 
 
 def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:

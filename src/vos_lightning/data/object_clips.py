@@ -62,7 +62,7 @@ class ObjectClips(Dataset[Clip]):
         one_of("data.clip_start", start, ("random", "first"))
         self.size, self.augmentation, self.seed, self.cache = size, augmentation, seed, cache
         self.start = start
-        check_first_masks(sequences)
+        check_first_masks(sequences, cache)
         if draw == "video":
             self.choices = [(sequence, sequence.objects) for sequence in sequences if sequence.objects]
         else:

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from vos_lightning.errors import InputError
 FORMAT = b"1"  # to be raised when the same files would give other planes
 
 
-LINKS = ".links"
+LINKS, MARKS = ".links", ".checked"
 SETTLED = 2 * 10**9  # ns after a change in which another one might leave the times of a file as they are
 
 
@@ -45,6 +45,8 @@ class FrameCache:
     has another state and is read anew. Where a tree has moved, or one was copied, the states differ and the
     contents do not: each file is read once, the planes are found and linked. A file that changed just now is
     not linked, since the same instant may hold another change.
+
+    Which videos have passed a check is there too, FOLDER/.checked/HASH by the state of their files.
 
     folder: made when first written to. keep_free: bytes of the disk that writing leaves free.
     """
@@ -59,10 +61,22 @@ class FrameCache:
 
     def link(self, files: list[File], size: tuple[int, int], luminance: bool = False) -> tuple[Path, bool]:
         """The link of the files as they are now, and whether their state tells their content."""
-        states = [file_state(file) for file in files]
-        name = _digest(*(os.fsencode(state) for state, _ in states), f"{size} {luminance}".encode())
-        settled = time.time_ns() - max(changed for _, changed in states) > SETTLED
+        name, settled = _state(files, f"{size} {luminance}")
         return self.folder / LINKS / name[:2] / name[2:], settled
+
+    def mark(self, sequence: Sequence, what: str) -> tuple[Path, bool]:
+        """A file that says that a sequence has passed a check, and whether its files' states tell so."""
+        fields = replace(sequence, frames=(), masks=())
+        gaps = [path is None for path in sequence.masks]
+        files = [path for path in (*sequence.frames, *sequence.masks) if path is not None]
+        name, settled = _state(files, f"{what} {fields} {gaps}")
+        return self.folder / MARKS / name[:2] / name[2:], settled
+
+    def set_mark(self, mark: Path) -> None:
+        """Makes the file; a disk that is full or read-only is no error."""
+        with suppress(OSError):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
 
     def read(self, path: Path, size: tuple[int, int]) -> np.ndarray | None:
         """Planes (4, H, W), or None if there is no whole and readable file."""
@@ -98,7 +112,7 @@ class FrameCache:
 
     def clear(self) -> None:
         """Removes what a cache writes to its folder, and nothing else."""
-        for folder in [*self._folders(), self.folder / LINKS]:
+        for folder in [*self._folders(), self.folder / LINKS, self.folder / MARKS]:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
@@ -112,6 +126,15 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:32]
+
+
+def _state(files: list[File], more: str) -> tuple[str, bool]:
+    """A name for the files in their present state, and whether it tells their content."""
+    states = [file_state(file) for file in files]
+    newest = max((changed for _, changed in states), default=0)
+    return _digest(
+        *(os.fsencode(state) for state, _ in states), more.encode()
+    ), time.time_ns() - newest > SETTLED
 
 
 def read_small(

@@ -1,0 +1,52 @@
+"""Checks that open every file of many videos: how far they are, and which videos have passed before."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Sequences
+
+from tqdm import tqdm
+
+from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.small_frames import FrameCache
+
+LINE_SECONDS = 10  # between two lines where there is no terminal
+
+
+def check_each(
+    sequences: Iterable[Sequence],
+    check: Callable[[Sequence], object],
+    what: str,
+    cache: FrameCache | None,
+    label: str,
+) -> None:
+    """Checks videos, less those whose files are in the state in which they passed this check before.
+
+    Args:
+        sequences: the videos.
+        check: of one of them, raises InputError.
+        what: names the check and whatever decides its outcome besides the video.
+        cache: remembers who has passed; None checks all.
+        label: shown, such as the name of the split.
+    """
+    for sequence in _shown(list(sequences), label):
+        passed, settled = (None, False) if cache is None else cache.mark(sequence, what)
+        if passed is None or not passed.exists():
+            check(sequence)
+            if cache is not None and passed is not None and settled:
+                cache.set_mark(passed)
+
+
+def _shown(sequences: Sequences[Sequence], label: str) -> Iterator[Sequence]:
+    """The videos, with a bar on stderr if it is a terminal, or else a line now and then."""
+    if sys.stderr.isatty():
+        yield from tqdm(
+            sequences, f"Checking {label}", unit="video", leave=False, delay=1, dynamic_ncols=True
+        )
+        return
+    said = time.monotonic()
+    for n, sequence in enumerate(sequences):
+        if time.monotonic() - said >= LINE_SECONDS:
+            print(f"Checking {label}: {n} of {len(sequences)} videos", file=sys.stderr, flush=True)
+            said = time.monotonic()
+        yield sequence
