@@ -1,6 +1,7 @@
 """Stages that end once their loss is stable or keep their best epoch, and runs interrupted between them."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from omegaconf import DictConfig
 from vos_lightning.checkpoints import checkpoint_hash
 from vos_lightning.data.clips import Clip
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
-from vos_lightning.runs import read_json
 from vos_lightning.sweep import compose_train
 from vos_lightning.tasks.s2s import ObjectSegmentation
 from vos_lightning.training import train
@@ -154,6 +154,6 @@ def test_a_stage_starts_from_the_epoch_that_the_one_before_keeps(
     assert not same(started[0], weights(tmp_path / "last.ckpt"))
     scored = {"val_loss": 4, "val_JF": 3}[keep]
     assert torch.load(tmp_path / "best-stage2.ckpt", weights_only=True)["epoch"] == scored
-    assert read_json(tmp_path / "result.json")["checkpoint_hash"] == checkpoint_hash(
+    assert json.loads((tmp_path / "result.json").read_text())["checkpoint_hash"] == checkpoint_hash(
         tmp_path / "best-stage2.ckpt"
     )
