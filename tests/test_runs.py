@@ -181,6 +181,7 @@ def test_the_command_line_says_bad_input_in_one_line(tmp_path):
         assert done.returncode == 2
         last = done.stderr.strip().splitlines()[-1]
         assert last.startswith("vos-train: ") and words in last
+        assert "Error executing" not in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from vos_lightning.atomic import unwritable
 from vos_lightning.callbacks import BestOfStage, History, Progress, say
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_segmenter
@@ -162,6 +163,8 @@ def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> di
         result = _train_and_score(cfg, run, work, name, position)
     except BaseException as error:
         run.set_status("failed", error=str(error), traceback=traceback.format_exc())
+        if isinstance(error, OSError):
+            raise unwritable(run.folder, error) from error
         raise
     write_json(run.folder / "result.json", result)
     run.set_status("finished")

@@ -42,7 +42,8 @@ def _run(cfg: DictConfig) -> None:
             say(f"{label}: failed, {sentence(error)}")
             raise
     else:
-        train(cfg)
+        with report_errors("vos-train"):  # here, since Hydra adds a line to errors that it sees
+            train(cfg)
 
 
 def _end_with(parent: int) -> None:
