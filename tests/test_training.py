@@ -403,6 +403,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert rows[0] == rows[1] and len(rows[0]) == 3
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_step_on_a_gpu_in_bf16(cache: Path, tmp_path: Path) -> None:
     options = ("train.precision=bf16-mixed", "run.accelerator=cuda", "train.max_steps=1")

@@ -1,0 +1,126 @@
+"""Training steps, videos and restarts on a CUDA device against a CPU, with TF32 off; skipped without one.
+
+Sums of some hundred thousand products in another order differ by about 1e-5 of their size; ten times that is
+allowed of losses and masks, a hundred times of gradients and of weights after some steps of Adam.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vos_lightning.backbones import batch_norms
+from vos_lightning.checkpoints import read_model_weights
+from vos_lightning.data.clips import Clip
+from vos_lightning.devices import choose_arithmetic
+from vos_lightning.inference import for_inference
+from vos_lightning.models.rvos import RVOS
+from vos_lightning.models.s2s import S2S
+from vos_lightning.propagation import Protocol, probabilities
+from vos_lightning.sweep import compose_train
+from vos_lightning.tasks.common import ClipTask, Optimisation
+from vos_lightning.tasks.rvos import MaskStage, Segmentation
+from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage
+from vos_lightning.training import train
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+SIZE = (64, 96)
+SMALL = ("shufflenet_v2_x0_5", "none")
+MODELS: dict[str, Callable[[], RVOS | S2S]] = {
+    "rvos": lambda: RVOS(*SMALL, hidden=16),
+    "rvos_zero_shot": lambda: RVOS(*SMALL, hidden=16, mask_input=False),
+    "stesa_gru": lambda: RVOS(*SMALL, hidden=16, cell="gru", nonlocal_position="res4", auxiliary=True),
+    "s2s": lambda: S2S(*SMALL, fc6=False, hidden=16),
+    "s2s-previous_mask": lambda: S2S(*SMALL, fc6=False, hidden=16, encoder="previous_mask"),
+    "s2s_video": lambda: S2S(*SMALL, fc6=False, hidden=16, video="clip", mask_entry="unit"),
+}
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    choose_arithmetic(tf32=False)
+
+
+def built(name: str) -> RVOS | S2S:
+    torch.manual_seed(0)
+    return MODELS[name]().to(memory_format=torch.channels_last)
+
+
+def given() -> np.ndarray:
+    ids = np.zeros(SIZE, np.uint8)
+    ids[:20, :40], ids[30:60, 50:] = 1, 2
+    return ids
+
+
+def step(model: RVOS | S2S, device: str) -> tuple[Tensor, Tensor]:
+    """The loss of two clips of three frames and the gradients of all parameters, in main memory."""
+    model = copy.deepcopy(model).to(device).train()
+    labels = torch.from_numpy(given()).expand(2, 3, *SIZE).contiguous()
+    counts = torch.zeros(2, 3, 5)
+    counts[..., :2] = 1
+    frames = torch.randn(2, 3, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    clip = Clip(*(x.to(device) for x in (frames, labels, counts)))
+    if isinstance(model, S2S):
+        clip = clip._replace(labels=(clip.labels == 1).to(torch.uint8))
+        loss = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)]).clip_loss(clip)[0]
+    else:
+        loss = Segmentation(model, Optimisation(), [MaskStage(1)]).clip_loss(clip, "inferred")[0]
+    loss.backward()
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return loss.detach().cpu(), torch.cat(gradients).cpu()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_is_that_of_a_cpu(name: str) -> None:
+    model = built(name)
+    (loss, gradient), (expected, gradient_there) = step(model, "cuda"), step(model, "cpu")
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
+    assert (gradient - gradient_there).norm() < 1e-3 * gradient_there.norm()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_video_is_that_of_a_cpu(name: str) -> None:
+    model = built(name).eval()
+    for norm in batch_norms(model):
+        norm.running_var.fill_(0.1)  # keeps features from vanishing
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(6)]
+    masks = [
+        torch.stack([m.cpu() for m in probabilities(ready, frames, {0: given()}, Protocol(SIZE), device)])
+        for device in ("cuda", "cpu")
+        for ready in [for_inference(model).to(device)]
+    ]
+    torch.testing.assert_close(*masks, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rvos", "stesa_gru", "s2s"])
+def test_a_restart_ends_where_an_uninterrupted_run_does(name: str, tmp_path: Path) -> None:
+    cfg = [f"model={name}", "scale=embedded", "model.hidden=16", "data.size=[64,96]", "data.batch_size=2"]
+    cfg += [f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}/frames", "run.accelerator=cuda"]
+    cfg += ["train.stages=[{epochs: 3}]", "data.val_clips=2"]
+    if name == "s2s":
+        cfg += ["data=synthetic_youtube", "data.samples=4"]
+    else:
+        cfg += [f"data.spec.{key}" for key in ("train=4", "val=2", "test=2", "frames=10")]
+    whole, broken = (compose_train([*cfg, f"run.dir={tmp_path}/{run}"]) for run in ("whole", "broken"))
+    train(whole)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr(ClipTask, "on_train_epoch_start", interrupt_at_epoch_1)
+        train(broken)
+    assert train(broken)["device"] == torch.cuda.get_device_name()
+    there, here = (read_model_weights(tmp_path / run / "last.ckpt") for run in ("whole", "broken"))
+    for key, weight in there.items():
+        torch.testing.assert_close(here[key], weight, rtol=1e-3, atol=1e-3)
+
+
+def interrupt_at_epoch_1(task: ClipTask) -> None:
+    if task.current_epoch == 1:
+        raise RuntimeError("interrupted")
