@@ -105,3 +105,11 @@ def test_a_runs_peak_is_not_that_of_the_run_before():
     assert peak_memory(cpu) > before + 2**27
     restart_peak_memory(cpu)
     assert peak_memory(cpu) < before + 2**27
+
+
+def test_the_peak_of_a_device_starts_again_before_its_first_tensor(monkeypatch):
+    asked = []
+    for name in ("init", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: asked.append(name))
+    restart_peak_memory(torch.device("cuda", 0))
+    assert asked == ["init", "reset_peak_memory_stats"]

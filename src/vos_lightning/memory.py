@@ -34,6 +34,7 @@ def restart_peak_memory(device: torch.device) -> None:
     """
     gc.collect()
     if device.type == "cuda":
+        torch.cuda.init()  # which else happens at the first tensor, and the next line fails before it
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
