@@ -5,7 +5,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -362,48 +361,7 @@ def test_a_run_from_before_there_were_precisions_can_be_used(cache: Path, tmp_pa
     assert load_run(tmp_path)[0].predict.precision == "fp32"
 
 
-def checkpoint(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "last.ckpt", weights_only=True)
-
-
-def test_an_interrupted_run_ends_with_the_same_weights(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = [
-        "train.stages=[{epochs: 1, previous_mask: ground_truth}, {epochs: 2}]",
-        *("data.augment=true", "data.train_split=test", "data.score_split=val"),
-    ]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(configuration(cache, whole, *options))
-    training_step = Segmentation.training_step
-    for epoch in (1, 2):  # where a stage starts, and inside it
-
-        def fail(self, clip, index, epoch=epoch):
-            if (self.current_epoch, index) == (epoch, 1):
-                raise RuntimeError("interrupted")
-            return training_step(self, clip, index)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Segmentation, "training_step", fail)
-            with pytest.raises(RuntimeError, match="interrupted"):
-                train(configuration(cache, broken, *options))
-        assert checkpoint(broken)["epoch"] == epoch - 1
-        assert not (broken / "result.json").exists()
-    train(configuration(cache, broken, *options))
-
-    ours, expected = checkpoint(broken), checkpoint(whole)
-    assert ours["global_step"] == expected["global_step"]
-    for key, value in expected["state_dict"].items():
-        assert torch.equal(ours["state_dict"][key], value), key
-    for run in (ours, expected):
-        steps = {int(s["step"]) for s in run["optimizer_states"][0]["state"].values()}
-        assert steps == {run["global_step"] * 2 // 3}  # Adam began anew with the second stage
-    with (broken / "metrics.csv").open() as a, (whole / "metrics.csv").open() as b:
-        rows = [[row["train/loss"] for row in csv.DictReader(file)] for file in (a, b)]
-    assert rows[0] == rows[1] and len(rows[0]) == 3
-
-
-@pytest.mark.cuda
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_step_on_a_gpu_in_bf16(cache: Path, tmp_path: Path) -> None:
     options = ("train.precision=bf16-mixed", "run.accelerator=cuda", "train.max_steps=1")

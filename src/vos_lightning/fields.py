@@ -209,6 +209,7 @@ KINDS: dict[str, Kind] = {
     "run.device": or_null(whole(0, 1023)),
     "run.frame_cache": or_null(word),
     "run.keep_free_gib": real(0),
+    "run.checkpoint_minutes": real(0),
     "run.loader_workers": whole(0, 256),
     "run.scale": name,
     "run.group": or_null(name),

@@ -1,9 +1,9 @@
 """A folder per run, named by what the run is; everything that tables and reports know is read from it.
 
 FOLDER/config.yaml     the resolved configuration
-FOLDER/status.json     state: running, failed (with its traceback) or finished
+FOLDER/status.json     state: running, interrupted, failed (with its traceback) or finished; its last step
 FOLDER/metrics.csv     one row an epoch
-FOLDER/last.ckpt       where an interrupted run goes on
+FOLDER/last.ckpt       where an interrupted run goes on; previous.ckpt: the one before, while it trains
 FOLDER/best-stageN.ckpt    the epoch that stage N keeps, unless that is its last
 FOLDER/masks/          the predicted masks of the scored split
 FOLDER/result.json     scores, protocol, checkpoint, versions, time, memory; its presence means finished
@@ -130,6 +130,11 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, should that be broken."""
+        return self.folder / "previous.ckpt"
+
+    @property
     def scored_checkpoint(self) -> Path:
         """The checkpoint that is scored: the epoch that the last stage keeps, see `tasks.common.Stage`.
 
@@ -148,8 +153,21 @@ class Run:
         return read_result(self.folder)
 
     def status(self) -> dict[str, Any]:
-        """The content of status.json; {'state': 'queued'} if there is none."""
-        return read_json(self.folder / "status.json", {"state": str}, needed=1) or {"state": "queued"}
+        """The content of status.json; {'state': 'queued'} if there is none.
+
+        A run that no process holds any more was interrupted.
+        """
+        status = read_json(self.folder / "status.json", {"state": str}, needed=1) or {"state": "queued"}
+        if status["state"] == "running" and not self._is_held():
+            status["state"] = "interrupted"
+        return status
+
+    def _is_held(self) -> bool:
+        try:
+            with FileLock(self.folder / ".lock", blocking=False):
+                return False
+        except (Timeout, OSError):
+            return True
 
     def set_status(self, state: str, **more: Any) -> None:
         """Writes status.json."""
@@ -173,6 +191,8 @@ class Run:
         except OSError as error:
             raise unwritable(self.folder, error) from error
         with held:
+            for part in self.folder.glob(".*.partial"):  # of a process that was killed
+                part.unlink()
             self.check_settings()
             path = self.folder / "config.yaml"
             if not path.is_file():

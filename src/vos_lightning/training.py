@@ -1,11 +1,10 @@
 """One run from configuration to result: train, score, keep what tables need."""
 
-import logging
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import fields as fields_of
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning import seed_everything
 
 from vos_lightning.atomic import unwritable
-from vos_lightning.callbacks import BestOfStage, History, Progress, say
+from vos_lightning.callbacks import Progress, say
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
@@ -27,8 +25,10 @@ from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import segment_and_score, write_submission
 from vos_lightning.fields import build, check_config
+from vos_lightning.fitting import Fitted, fit, quiet
 from vos_lightning.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
 from vos_lightning.models.s2s import S2S
+from vos_lightning.processes import Interrupted, Interruption
 from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
 from vos_lightning.scoring.rules import Rules
 from vos_lightning.sweep import compose_train
@@ -92,23 +92,23 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     Raises:
         InputError: a field, file or checkpoint that cannot be used.
     """
-    _quiet()
+    quiet()
     check_config(cfg)
     check_memory(cfg.data)
     data = build_data(cfg)
     run = run_of(cfg, data)
     run.check_settings()
-    result = run.result()
+    result, submitted = run.result(), _submitted(cfg, data, run)
     if result is None:
         first = first_of(cfg)
         if first is not None:
             train(first, f"{name or run.folder.name}, first run", position)
-        work = _prepare(cfg, data)
+        work = _prepare(cfg, data, submitted)
         with run.claimed():
             result = run.result() or _work(cfg, run, work, name or run.folder.name, position)
     else:
         say(f"{name or run.folder.name}: finished before, {summary(result)}")
-    return result
+    return _with_submission(cfg, data, run, result, submitted) if submitted else result
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -126,75 +126,109 @@ class Work(NamedTuple):
     task: ClipTask
     data: VideoData
     scored: list[Sequence]
-    submitted: list[Sequence]  # to a server
     rules: Rules
     device: torch.device
 
 
-def _prepare(cfg: DictConfig, data: VideoData) -> Work:
+def _prepare(cfg: DictConfig, data: VideoData, submitted: list[Sequence]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     device = choose_device(cfg.run.accelerator, cfg.run.device)
     torch.set_num_threads(cfg.run.threads)
     keep_freed_memory()
     choose_arithmetic(cfg.train.tf32)
     seed_everything(cfg.seed, verbose=False)
-    split = cfg.data.submit_split
-    submitted = []
-    if split in data.splits():
-        try:
-            submitted = data.sequences(split, first_mask_only=True, all_frames=cfg.predict.all_frames)
-        except InputError as error:
-            say(f"No zip for {split}: {error}")
     scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     task = build_task(cfg)
-    work = Work(task, data, scored, submitted, data.rules(bool(task.model.mask_input)), device)
+    work = Work(task, data, scored, data.rules(bool(task.model.mask_input)), device)
     if isinstance(task, ObjectSegmentation):
         data.every_frame_at = task.takes_every_frame
     build_segmenter(cfg, task.model, "cpu")
-    for found, name in ((scored, cfg.data.score_split), (submitted, split)):
+    for found, name in ((scored, cfg.data.score_split), (submitted, cfg.data.submit_split)):
         check_readable(found, cfg.model.slots, data.frame_cache, name)
     data.setup()
+    steps = data.train_batches * sum(stage.epochs for stage in task.stages)
+    task.total_steps = steps if cfg.train.max_steps < 0 else min(steps, cfg.train.max_steps)
     return work
 
 
-def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
-    run.set_status("running")
+def _archive(cfg: DictConfig, run: Run) -> Path:
+    return run.folder / f"{cfg.data.submit_split}.zip"
+
+
+def _submitted(cfg: DictConfig, data: VideoData, run: Run) -> list[Sequence]:
+    """What is to be zipped for a server and is not yet; empty, with a line, if it cannot be read."""
+    split = cfg.data.submit_split
+    wanted = split in data.splits() and not (run.result() and _archive(cfg, run).is_file())
     try:
-        result = _train_and_score(cfg, run, work, name, position)
+        return data.sequences(split, True, cfg.predict.all_frames) if wanted else []
+    except InputError as error:
+        say(f"No zip for {split}: {error}")
+        return []
+
+
+def _with_submission(
+    cfg: DictConfig, data: VideoData, run: Run, result: dict[str, Any], submitted: list[Sequence]
+) -> dict[str, Any]:
+    """A finished run's result with the zip for a server, whose split may have come since."""
+    split = cfg.data.submit_split
+    try:
+        with run.claimed():
+            check_readable(submitted, cfg.model.slots, data.frame_cache, split)
+            checkpoint = _scored(cfg, run)
+            settings = cfg.model.copy()
+            settings.weights = "none"
+            model = build_model(settings)
+            load_strictly(model, read_model_weights(checkpoint), checkpoint)
+            torch.set_num_threads(cfg.run.threads)
+            choose_arithmetic(cfg.predict.tf32)
+            segmenter = build_segmenter(cfg, model, choose_device(cfg.run.accelerator, cfg.run.device))
+            result = {**result, "submission": str(write_submission(segmenter, submitted, _archive(cfg, run)))}
+            write_json(run.folder / "result.json", result)
+    except InputError as error:
+        say(f"No zip for {split}: {error}")
+    return result
+
+
+def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
+    run.set_status("running", step=run.status().get("step", 0))
+    try:
+        with Interruption() as stop:
+            result = _train_and_score(cfg, run, work, Progress(name, position), stop)
+            write_json(run.folder / "result.json", result)
     except BaseException as error:
-        run.set_status("failed", error=str(error), traceback=traceback.format_exc())
+        step = run.status().get("step", 0)
+        told = isinstance(error, Interrupted)
+        more = {} if told else {"error": str(error), "traceback": traceback.format_exc()}
+        with suppress(InputError):  # a folder that cannot be written to
+            run.set_status("interrupted" if told else "failed", step=step, **more)
+        if isinstance(error, Interrupted):
+            error.sentence = f"{run.folder}: interrupted; the same command goes on from step {step}."
         if isinstance(error, OSError):
             raise unwritable(run.folder, error) from error
         raise
-    write_json(run.folder / "result.json", result)
     run.set_status("finished")
     say(f"{name}: {summary(result)}")
     return result
 
 
-def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
+def _train_and_score(
+    cfg: DictConfig, run: Run, work: Work, progress: Progress, stop: Interruption
+) -> dict[str, Any]:
     task, device, version = work.task, work.device, code_version()
     restart_peak_memory(device)
-    history = History(run.folder / "metrics.csv")
     logger = _logger(cfg, run)
-    trainer = _trainer(cfg, run, work.device, [history, Progress(name, position)], logger)
     try:
-        checkpoint = _weights_of_first(cfg)
-        if checkpoint is None or not cfg.predict.online.enabled:
-            resume = run.checkpoint if run.checkpoint.is_file() else None
-            trainer.fit(task, datamodule=work.data, ckpt_path=resume, weights_only=True)
-            checkpoint = run.scored_checkpoint
-            load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
+        fitted = Fitted()
+        if not cfg.predict.online.enabled:
+            fitted = fit(cfg, run, task, work.data, device, progress, logger, stop)
+        checkpoint = _scored(cfg, run)
+        load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
         started = time.monotonic()
         choose_arithmetic(cfg.predict.tf32)
         segmenter = build_segmenter(cfg, task.model, device)
         scores = segment_and_score(segmenter, work.scored, work.rules, run.folder / "masks")
         score_seconds = time.monotonic() - started
         timings = [asdict(timing) for timing in segmenter.timings]
-        submission = None
-        if work.submitted:
-            archive = run.folder / f"{cfg.data.submit_split}.zip"
-            submission = str(write_submission(segmenter, work.submitted, archive))
         result = {
             "scores": scores,
             "split": cfg.data.score_split,
@@ -205,15 +239,15 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
             "code_version": version,
             "checkpoint": os.path.relpath(checkpoint, run.folder),
             "checkpoint_hash": checkpoint_hash(checkpoint),
-            "steps": trainer.global_step,
+            "steps": fitted.steps,
             "parameters": sum(p.numel() for p in task.model.parameters()),
-            "train_seconds": history.seconds,
+            "train_seconds": fitted.seconds,
             "score_seconds": score_seconds,
             "timings": timings,
             "peak_memory_mib": round(peak_memory(device) / 2**20),
             "device": device_name(device),
             "threads": cfg.run.threads,
-            "submission": submission,
+            "submission": None,  # a zip, made once the run is finished
         }
         if logger is not None:
             logger.log_result(result, work.scored, run.folder / "masks")
@@ -221,6 +255,12 @@ def _train_and_score(cfg: DictConfig, run: Run, work: Work, name: str, position:
     finally:
         if logger is not None:
             logger.close()
+
+
+def _scored(cfg: DictConfig, run: Run) -> Path:
+    """The checkpoint that a trained run scores: its own, or with online learning that of the run without."""
+    first = _weights_of_first(cfg) if cfg.predict.online.enabled else None
+    return first or run.scored_checkpoint
 
 
 def _weights_of_first(cfg: DictConfig) -> Path | None:
@@ -264,41 +304,6 @@ def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
     except TypeError:
         known = ", ".join(field.name for field in fields_of(kind))
         raise InputError(f"train.stages: {fields} is no stage; give {{epochs: N, ...}} of {known}.") from None
-
-
-def _trainer(
-    cfg: DictConfig, run: Run, device: torch.device, callbacks: list, logger: "RunLogger | None"
-) -> Trainer:
-    best = BestOfStage(run.best_of_stage)
-    last = ModelCheckpoint(  # after `best`, to hold its state
-        run.folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    return Trainer(
-        max_epochs=sum(stage.epochs for stage in cfg.train.stages),
-        max_steps=cfg.train.max_steps,
-        accelerator=device.type,
-        devices=[device.index] if device.type == "cuda" else 1,
-        precision=cfg.train.precision,
-        gradient_clip_val=cfg.train.gradient_clip or None,
-        callbacks=[*callbacks, best, last],
-        logger=logger or False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-
-
-def _quiet() -> None:
-    """Leaves Lightning's advice out of the output."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for advice in (
-        ".*does not have many workers.*",
-        ".*exists and is not empty.*",
-        ".*number of training batches.*",
-        ".*`isinstance.treespec, LeafSpec.`.*",  # Lightning's own use of torch
-    ):
-        warnings.filterwarnings("ignore", message=advice)
 
 
 def _logger(cfg: DictConfig, run: Run) -> "RunLogger | None":

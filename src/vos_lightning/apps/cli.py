@@ -1,5 +1,6 @@
 """What the command line tools share: errors of input as one sentence."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +9,21 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from vos_lightning.errors import InputError
+from vos_lightning.processes import Interrupted
 
 
 @contextmanager
 def report_errors(program: str) -> Iterator[None]:
-    """Prints an error of input, files or disks to stderr as `program: sentence` and exits with code 2."""
+    """Prints an error of input, files or disks to stderr as `program: sentence` and exits with code 2.
+
+    So it does with a signal, and exits with 128 and the signal's number.
+    """
     try:
         yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        print(f"{program}: {stop.sentence}", file=sys.stderr)
+        sys.exit(128 + stop.number)
     except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"{program}: {sentence(error)}", file=sys.stderr)
         sys.exit(2)

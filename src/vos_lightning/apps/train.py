@@ -1,9 +1,7 @@
 """vos-train: one run, or with -m a sweep of runs. Options are Hydra's; see conf/train.yaml for the keys."""
 
 import os
-import time
-from multiprocessing import current_process
-from threading import Thread
+from multiprocessing import parent_process
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from vos_lightning.apps.cli import report_errors, sentence
 from vos_lightning.configuration import CONF, register_resolvers
 from vos_lightning.errors import InputError
+from vos_lightning.processes import Interruption, end_with
 
 register_resolvers()  # at import, since the workers of a sweep compose their configurations themselves
 
@@ -26,8 +25,8 @@ def _run(cfg: DictConfig) -> None:
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        if current_process().name != "MainProcess":
-            Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+        if (sweep := parent_process()) is not None and sweep.pid is not None:
+            end_with(sweep.pid)
         if cfg.run.dir:
             raise InputError("run.dir: the runs of a sweep each need their own folder; set run.root.")
         swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
@@ -46,17 +45,10 @@ def _run(cfg: DictConfig) -> None:
             train(cfg)
 
 
-def _end_with(parent: int) -> None:
-    """Ends this worker once the sweep that started it is gone, so that a killed sweep leaves none behind."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def main() -> None:
     """Command line entry."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `report_errors` as they are
-    with report_errors("vos-train"):
+    with report_errors("vos-train"), Interruption():
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_run)()
 
 

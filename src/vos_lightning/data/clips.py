@@ -5,7 +5,7 @@ Shapes: B batch, T frames of a clip, O object slots, H W pixels of the network's
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,12 +159,21 @@ class ClipDataset(Dataset[Clip]):
             counts[:, [i - 1 for i in sequence.objects]] = 1
         return Clip(clip_frames, clip_labels, counts)
 
+    def name(self, key: tuple[int, int]) -> str:
+        """The sequence and the frames of the clip at (epoch, index)."""
+        return clip_name(*self.windows[key[1]])
+
     def _counts(self, labels: np.ndarray) -> Tensor:
         """Which ids occur in each frame of labels (T, H, W): (T, O) float32, 0 or 1."""
         counts = torch.zeros(len(labels), self.slots)
         for i in range(1, int(labels.max()) + 1):
             counts[:, i - 1] = torch.from_numpy((labels == i).reshape(len(labels), -1).any(1))
         return counts
+
+
+def clip_name(sequence: Sequence, times: Iterable[int]) -> str:
+    """A sequence and the names of some of its frames, for messages."""
+    return f"{sequence.name} {' '.join(sequence.frames[t].stem for t in dict.fromkeys(times))}"
 
 
 def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
@@ -214,22 +223,34 @@ def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:
         )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs in an order that seed and epoch decide: a resumed run sees the same clips."""
+class EpochSampler(Sampler[Any]):
+    """Keys (epoch, index) of clips in an order that seed and epoch decide: a resumed run sees the same clips.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Args:
+        length: clips an epoch.
+        seed: of the order.
+        start: (epoch, clips): this epoch's first clips, so many, are left out: a run was trained on them
+            before it was interrupted.
+    """
+
+    def __init__(self, length: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
+        self.length, self.seed, self.start, self.epoch = length, seed, start, start[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
+    def keys(self, epoch: int) -> list[Any]:
+        """All keys of an epoch, in order."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+        return [(epoch, int(i)) for i in order]
+
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter([(self.epoch, int(i)) for i in order])
+    def __iter__(self) -> Iterator[Any]:
+        epoch, done = self.start
+        return iter(self.keys(self.epoch)[done if self.epoch == epoch else 0 :])
 
 
 class FixedSampler(Sampler[tuple[int, int]]):

@@ -1,9 +1,12 @@
 """A LightningDataModule for each data set: training clips, validation clips and whole sequences."""
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -19,6 +22,7 @@ from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.errors import InputError, one_of
+from vos_lightning.processes import begin_worker
 from vos_lightning.scoring.rules import DavisRules, Rules, YouTubeRules
 from vos_lightning.scoring.youtube_vos import frame_rule
 
@@ -80,6 +84,7 @@ class VideoData(LightningDataModule):
         self.val_clips, self.seed, self.workers = val_clips, seed, workers
         self.frame_cache = frame_cache
         self.every_frame_at: Callable[[int], bool] = lambda epoch: False  # set by what trains
+        self.start = (0, 0)  # epoch and batch at which training goes on
 
     @abstractmethod
     def sequences(
@@ -132,20 +137,36 @@ class VideoData(LightningDataModule):
             self.weigh_absent,
         )
 
+    @property
+    def train_batches(self) -> int:
+        """Optimiser steps an epoch; a last incomplete batch is left out, unless it is the only one."""
+        clips = len(self._sampler())
+        return max(clips // self.batch_size, min(clips, 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far a checkpoint's run is."""
+        return {"step": self.trainer.global_step if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Makes training go on behind a checkpoint's last batch, without reading those before."""
+        self.start = divmod(state_dict["step"], self.train_batches)
+
+    def names(self, epoch: int, batch: int) -> list[str]:
+        """The sequences and frames of a training batch."""
+        first = batch * self.batch_size
+        return [self.train_clips.name(key) for key in self._sampler().keys(epoch)[first:][: self.batch_size]]
+
     def train_dataloader(self) -> DataLoader:
-        """Batches of `Clip`, in an order that seed and epoch decide; a last incomplete batch is left out."""
-        clips = self.train_clips
-        if isinstance(clips, ObjectClips):
-            samples = self.samples or len(clips)
-            sampler: DrawSampler | EpochSampler = DrawSampler(
-                samples, self.batch_size, self.clip_length, self.seed, self.every_frame_at
-            )
-        else:
-            samples, sampler = len(clips), EpochSampler(len(clips), self.seed)
-        if self.trainer is not None:
-            # Loader processes start to draw before Lightning says which epoch a resumed run is at.
-            sampler.set_epoch(self.trainer.current_epoch)
-        return self._loader(clips, sampler, drop_last=samples >= self.batch_size)
+        """Batches of `Clip`, in an order that seed and epoch decide, from `start` on."""
+        sampler = self._sampler()
+        return self._loader(self.train_clips, sampler, drop_last=len(sampler) >= self.batch_size)
+
+    def _sampler(self) -> EpochSampler:
+        clips, start = self.train_clips, (self.start[0], self.start[1] * self.batch_size)
+        if not isinstance(clips, ObjectClips):
+            return EpochSampler(len(clips), self.seed, start)
+        samples = self.samples or len(clips)
+        return DrawSampler(samples, self.batch_size, self.clip_length, self.seed, self.every_frame_at, start)
 
     def val_dataloader(self) -> DataLoader:
         """Batches of `Clip` as they are."""
@@ -163,6 +184,7 @@ class VideoData(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            worker_init_fn=partial(begin_worker, os.getpid()),
         )
 
 

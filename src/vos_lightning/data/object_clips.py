@@ -3,14 +3,15 @@
 Shapes: T frames of a clip, H W pixels of the network's input.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from vos_lightning.data.clips import Augmentation, Clip, check_first_masks, normalise
+from vos_lightning.data.clips import Augmentation, Clip, EpochSampler, check_first_masks, clip_name, normalise
 from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
 from vos_lightning.errors import InputError, one_of
@@ -75,6 +76,18 @@ class ObjectClips(Dataset[Clip]):
 
     def __getitem__(self, draw: Draw) -> Clip:
         """The clip of the object or video at `number`, modulo how many there are."""
+        sequence, _, times, frames, labels = self._drawn(draw)
+        seen = bool(labels[0].any())  # one that vanishes at this size teaches nothing
+        counts = torch.tensor([[float(seen and sequence.masks[t] is not None)] for t in times])
+        return Clip(frames, labels, counts)
+
+    def name(self, draw: Draw) -> str:
+        """The sequence, the frames and the object of a drawn clip."""
+        sequence, ident, times, _, _ = self._drawn(draw)
+        return f"{clip_name(sequence, times)} (object {ident})"
+
+    def _drawn(self, draw: Draw) -> tuple[Sequence, int, list[int], Tensor, Tensor]:
+        """A clip's sequence, object and frames' numbers, its frames and its labels."""
         sequence, idents = self.choices[draw.number % len(self.choices)]
         rng = np.random.default_rng((self.seed, draw.epoch, draw.number))
         ident = idents[rng.integers(len(idents))]
@@ -89,9 +102,7 @@ class ObjectClips(Dataset[Clip]):
                 frames, labels = self.augmentation(frames, labels, rng)
             if labels[0].any():
                 break
-        seen = bool(labels[0].any())  # one that vanishes at this size teaches nothing
-        counts = torch.tensor([[float(seen and sequence.masks[t] is not None)] for t in times])
-        return Clip(frames, labels, counts)
+        return sequence, ident, times, frames, labels
 
     def _times(self, sequence: Sequence, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
         """Frames of a clip that starts where the object is listed."""
@@ -108,7 +119,7 @@ class ObjectClips(Dataset[Clip]):
         return [frames[min(at + t, len(frames) - 1)] for t in range(draw.length)]
 
 
-class DrawSampler(Sampler[Draw]):
+class DrawSampler(EpochSampler):
     """Draws in an order that seed and epoch decide; those of a batch share their length.
 
     Args:
@@ -118,6 +129,7 @@ class DrawSampler(Sampler[Draw]):
         seed: of the order and of the lengths.
         every_frame_at: whether the clips of an epoch run over frames without annotation too; they are then
             of the longest T, or some would end before their second annotated frame.
+        start: see `EpochSampler`.
     """
 
     def __init__(
@@ -127,28 +139,21 @@ class DrawSampler(Sampler[Draw]):
         lengths: tuple[int, int],
         seed: int,
         every_frame_at: Callable[[int], bool] = lambda epoch: False,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
-        self.samples, self.batch_size, self.lengths, self.seed = samples, batch_size, lengths, seed
-        self.every_frame_at, self.epoch = every_frame_at, 0
+        super().__init__(samples, seed, start)
+        self.batch_size, self.lengths, self.every_frame_at = batch_size, lengths, every_frame_at
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.samples
-
-    def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(self.samples)
-        every_frame = self.every_frame_at(self.epoch)
+    def keys(self, epoch: int) -> list[Draw]:
+        """All draws of an epoch, in order."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.length)
+        every_frame = self.every_frame_at(epoch)
         low, high = self.lengths
         low = high if every_frame else low
-        lengths = rng.integers(low, high + 1, -(-self.samples // self.batch_size))
-        offset = self.epoch * self.samples  # so that few samples an epoch come to every choice in time
-        return iter(
-            [
-                Draw(self.epoch, offset + int(i), int(lengths[n // self.batch_size]), every_frame)
-                for n, i in enumerate(order)
-            ]
-        )
+        lengths = rng.integers(low, high + 1, -(-self.length // self.batch_size))
+        offset = epoch * self.length  # so that few samples an epoch come to every choice in time
+        return [
+            Draw(epoch, offset + int(i), int(lengths[n // self.batch_size]), every_frame)
+            for n, i in enumerate(order)
+        ]

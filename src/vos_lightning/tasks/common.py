@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
 
 from vos_lightning.backbones import Backbone
 from vos_lightning.errors import InputError, one_of
@@ -78,6 +79,8 @@ class ClipTask(LightningModule):
         self.ends = [sum(s.epochs for s in stages[: i + 1]) for i in range(len(stages))]
         self.entered = 0  # the stage that has begun
         self.losses: list[float] = []  # of its epochs
+        self.total_steps = 1  # of all stages; set by what trains
+        self.train_loss = MeanMetric(nan_strategy="disable")
 
     def stage_at(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
@@ -85,11 +88,21 @@ class ClipTask(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Clears Adam's moments where a new stage begins, and not where a run goes on inside it."""
+        self.train_loss.reset()
         stage = self.stage_at(self.current_epoch)
         if stage != self.entered:
             self.entered, self.losses = stage, []
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
+
+    def on_train_start(self) -> None:
+        """Does nothing more where a run goes on that has taken all its steps."""
+        self.on_train_batch_end()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Ends training after the last step, which may be inside an epoch."""
+        # Not by the trainer's max_steps, with which Lightning ends an epoch again where a run goes on.
+        self.trainer.should_stop = self.trainer.global_step >= self.total_steps
 
     def on_train_epoch_end(self) -> None:
         """Ends the stage if its loss is stable."""
@@ -100,13 +113,21 @@ class ClipTask(LightningModule):
             self.ends[index] = min(self.ends[index], self.current_epoch + 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps where stages ended and which one has begun."""
+        """Keeps where stages ended, which one has begun, and the mean loss of an epoch that has not ended."""
+        checkpoint["train_loss"] = self.train_loss.metric_state
         checkpoint["stages"] = {"ends": self.ends, "entered": self.entered, "losses": self.losses}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up where stages ended and which one had begun."""
+        """Takes up where stages ended, which one had begun, and the mean loss."""
+        for name, value in checkpoint["train_loss"].items():
+            setattr(self.train_loss, name, value)
         stages = checkpoint["stages"]
         self.ends, self.entered, self.losses = stages["ends"], stages["entered"], stages["losses"]
+
+    def log_loss(self, loss: Tensor) -> None:
+        """Logs the epoch's mean of train/loss, to which each batch gives one figure."""
+        self.train_loss.update(loss.detach())
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
 
     def log_mean(self, name: str, value: Tensor | float, weight: int) -> None:
         """Logs the epoch's mean of a figure, a batch counting by its weight."""
@@ -117,8 +138,9 @@ class ClipTask(LightningModule):
         # Lightning clips no gradients of a fused optimizer in mixed precision.
         mixed = "mixed" in str(self.trainer.precision)
         optimizer = self.optimizer(fused=not (mixed and self.trainer.gradient_clip_val))
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: self.optimisation.factor(step, total))
+        # Not the trainer's estimated_stepping_batches, for which Lightning starts the loader processes before
+        # it knows where a run goes on.
+        schedule = LambdaLR(optimizer, lambda step: self.optimisation.factor(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer(self, fused: bool = True) -> Adam:

@@ -98,7 +98,7 @@ class Segmentation(ClipTask):
         """One step; logs train/loss, the mean cost of a frame."""
         stage = self.stages[self.stage_at(self.current_epoch)]
         loss, _masks = self.clip_loss(clip, stage.previous_mask)
-        self.log_mean("train/loss", loss.detach() / clip.labels.shape[1], len(clip.labels))
+        self.log_loss(loss / clip.labels.shape[1])
         return loss
 
     def validation_step(self, clip: Clip, _: int) -> None:

@@ -63,7 +63,7 @@ class ObjectSegmentation(ClipTask):
         """One step; logs train/loss, the mean cost of an annotated frame."""
         loss, _logits = self.clip_loss(clip)
         frames = clip.counts[:, 1:].sum()
-        self.log_mean("train/loss", loss.detach() * len(clip.labels) / frames.clamp(min=1), len(clip.labels))
+        self.log_loss(loss * len(clip.labels) / frames.clamp(min=1))
         return loss
 
     def validation_step(self, clip: Clip, _: int) -> None:
