@@ -361,7 +361,7 @@ def test_a_run_from_before_there_were_precisions_can_be_used(cache: Path, tmp_pa
     assert load_run(tmp_path)[0].predict.precision == "fp32"
 
 
-@pytest.mark.gpu
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_step_on_a_gpu_in_bf16(cache: Path, tmp_path: Path) -> None:
     options = ("train.precision=bf16-mixed", "run.accelerator=cuda", "train.max_steps=1")
