@@ -15,7 +15,7 @@ from vos_lightning.data import images, small_frames
 from vos_lightning.data.files import ZipMember
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence
-from vos_lightning.data.small_frames import FrameCache, read_small
+from vos_lightning.data.small_frames import FrameCache, colour_planes, read_small
 from vos_lightning.errors import InputError
 
 SIZE = (64, 112)
@@ -41,6 +41,13 @@ def test_a_small_frame_is_the_frame_resized(tmp_path: Path) -> None:
     expected = np.asarray(gradient(180, 320).resize(SIZE[::-1], Image.Resampling.BILINEAR), np.float64)
     assert np.abs(planes[:3] - expected.transpose(2, 0, 1)).max() < 4
     assert (planes[3] == np.repeat([0, 1, 2, 0], SIZE[1] // 4)).all()  # void has become background
+
+
+def test_at_half_its_size_a_frame_is_the_one_that_a_video_is_segmented_with(tmp_path: Path) -> None:
+    one, size = sequence(tmp_path), (90, 160)
+    noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((320, 180)).save(one.frames[0], quality=95)
+    assert np.array_equal(read_small(one, 0, size)[:3], colour_planes(one.frame(0), size))
 
 
 def test_an_enlarged_frame_is_the_frame_resized(tmp_path: Path) -> None:
