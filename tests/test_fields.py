@@ -49,7 +49,7 @@ BAD = [
     *("data.batch_size=0", "data.batch_size=-1", "data.batch_size=1.5", "data.batch_size=a"),
     *("data.batch_size=null", "data.batch_size=[4]", "data.batch_size={a: 1}", "data.clip_length=1"),
     *("data.clip_length=1000", "data.clip_length=[5,3]", "data.clip_length=[3]", "data.clip_length=a"),
-    *("data.val_clips=0", "data.val_clips=-1", "data.samples=-1", "data.augment=1", "data.cache=7"),
+    *("data.val_clips=a", "data.val_clips=-1", "data.samples=-1", "data.augment=1", "data.cache=7"),
     *(
         "data.train_split=null",
         "data.val_split=../val",

@@ -61,6 +61,16 @@ def test_a_stable_stage_leaves_its_epochs_to_the_next(
     assert len(rows(tmp_path)) == 5
 
 
+def test_the_last_stage_ends_training_once_its_loss_is_stable(cache: Path, tmp_path: Path) -> None:
+    cfg = configuration(cache, tmp_path, "[{epochs: 5, patience: 1}]", STABLE)
+    train(cfg)
+    ended = checkpoint(tmp_path)["stages"]["ends"][-1]
+    assert ended < 5 and len(rows(tmp_path)) == ended
+    (tmp_path / "result.json").unlink()  # as if it had been interrupted before it was scored
+    train(cfg)
+    assert len(rows(tmp_path)) == ended
+
+
 def test_a_stage_whose_loss_falls_goes_on(cache: Path, tmp_path: Path) -> None:
     train(configuration(cache, tmp_path, STAGES % 1, "optim.lr=3e-3"))
     assert checkpoint(tmp_path)["stages"]["ends"] == [4, 5]

@@ -194,7 +194,7 @@ class BestOfStage(Checkpoint):
         figure, sign = BEST.get(pl_module.stages[pl_module.entered].keep, ("", 1))
         if figure in trainer.callback_metrics:
             score = sign * float(trainer.callback_metrics[figure])
-            if self.score is None or score > self.score:
+            if math.isfinite(score) and (self.score is None or score > self.score):
                 self.score = score
                 trainer.save_checkpoint(self.path(pl_module.entered))
 

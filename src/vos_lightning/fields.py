@@ -106,7 +106,7 @@ KINDS: dict[str, Kind] = {
     "data.augment": truth,
     "data.image_warp": word,
     "data.weigh_absent": truth,
-    "data.val_clips": whole(1),
+    "data.val_clips": whole(0),
     "data.train_split": name,
     "data.val_split": name,
     "data.train_list": or_null(word),

@@ -254,10 +254,10 @@ class EpochSampler(Sampler[Any]):
 
 
 class FixedSampler(Sampler[tuple[int, int]]):
-    """(0, index) pairs of at most `limit` clips, spread evenly over the data set."""
+    """(0, index) pairs of at most `limit` clips, spread evenly over the data set; 0: of all."""
 
     def __init__(self, length: int, limit: int) -> None:
-        self.indices = np.linspace(0, length - 1, min(length, limit)).round().astype(int).tolist()
+        self.indices = np.linspace(0, length - 1, min(length, limit or length)).round().astype(int).tolist()
 
     def __len__(self) -> int:
         return len(self.indices)

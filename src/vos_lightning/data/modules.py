@@ -37,7 +37,7 @@ class VideoData(LightningDataModule):
         slots: O, the highest object id that is accepted.
         augment: whether training clips are flipped and warped.
         train_split, val_split: names of split lists.
-        val_clips: at most so many validation clips, spread evenly.
+        val_clips: at most so many validation clips, spread evenly; 0: all.
         seed: decides order and augmentation, with the epoch.
         workers: loader processes; 0 loads in the training process.
         frame_cache: of resized frames, None for none.

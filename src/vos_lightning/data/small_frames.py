@@ -31,8 +31,8 @@ from vos_lightning.data.sequence import Sequence
 from vos_lightning.errors import InputError
 
 FORMAT = b"2"  # to be raised when the same files would give other planes
-# By so much a JPEG decoded at a fraction of its size is larger than what is asked for: without the filter after it,
-# details would differ from those of the frames that a video is segmented with.
+# A JPEG decoded at a fraction of its size is so much larger than what is asked for: without the filter
+# after it, details would differ from those of the frames that a video is segmented with.
 MARGIN = 1.25
 
 

@@ -23,10 +23,10 @@ BEST = {"val_loss": ("val/loss", -1), "val_JF": ("val/JF", 1)}
 class Stage:
     """A stretch of training; a later stage starts with fresh optimisers.
 
-    epochs: its length. patience: it ends early, and leaves its remaining epochs to the next stage, once the
-    epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never. keep: the epoch whose
-    weights the next stage starts from, or the last stage gives to be scored: `last`; `val_loss`, that of the
-    lowest validation loss; or `val_JF`, that of the highest validation J&F.
+    epochs: its length. patience: it ends early, and leaves its remaining epochs to the next stage if there is
+    one, once the epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never. keep: the
+    epoch whose weights the next stage starts from, or the last stage gives to be scored: `last`; `val_loss`,
+    that of the lowest validation loss; or `val_JF`, that of the highest validation J&F.
 
     Raises InputError for another rule.
     """
@@ -96,8 +96,9 @@ class ClipTask(LightningModule):
                 optimizer.state.clear()
 
     def on_train_start(self) -> None:
-        """Does nothing more where a run goes on that has taken all its steps."""
+        """Does nothing more where a run goes on that has taken all its steps or ended its last stage."""
         self.on_train_batch_end()
+        self.trainer.should_stop |= self.current_epoch >= self.ends[-1]
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Ends training after the last step, which may be inside an epoch."""
@@ -111,6 +112,7 @@ class ClipTask(LightningModule):
         before = self.losses[:-patience] if patience else []
         if before and min(self.losses[-patience:]) > (1 - STABLE) * min(before):
             self.ends[index] = min(self.ends[index], self.current_epoch + 1)
+            self.trainer.should_stop |= self.stages[index] is self.stages[-1]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps where stages ended, which one has begun, and the mean loss of an epoch that has not ended."""
