@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -176,6 +177,17 @@ def test_every_id_of_a_video_counts_in_all_its_frames_or_where_it_is_visible(fol
         assert torch.equal(counts, listed) and torch.equal(clips[False][0, n].counts, visible)
         differ += not torch.equal(listed, visible)
     assert differ
+
+
+def test_an_id_that_is_not_listed_weighs_nothing(folder: Path) -> None:
+    video = next(v for v in load_youtube_vos(folder, "train") if len(v.objects) > 1)
+    first, *listed = video.objects
+    presence = {i: times for i, times in (video.presence or {}).items() if i != first}
+    for absent in (True, False):
+        clips = ClipDataset([replace(video, presence=presence)], (32, 56), 4, 4, None, 0, weigh_absent=absent)
+        labels, counts = clips[0, 0].labels, clips[0, 0].counts
+        assert (labels == first).any() and counts[..., [i - 1 for i in listed]].any()
+        assert not counts[..., first - 1].any()
 
 
 def test_lists_replace_the_division(folder: Path, tmp_path: Path) -> None:

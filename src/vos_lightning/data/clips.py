@@ -112,7 +112,8 @@ class ClipDataset(Dataset[Clip]):
         seed: with the epoch and the clip's index it decides the augmentation.
         cache: of the resized frames, None to decode them every time.
         weigh_absent: whether every id that a data set lists for a video (`Sequence.presence`) counts in all
-            its frames, as in the released code, or an id where it is visible, as without lists.
+            its frames, as in the released code, or where it is visible; an id not listed never counts.
+            Without lists, an id counts where it is visible.
 
     Raises:
         InputError: a sequence with more objects than slots, counted at `size`, or a mask of another size than
@@ -155,8 +156,9 @@ class ClipDataset(Dataset[Clip]):
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
         counts = self._counts(clip_labels.numpy())
-        if self.weigh_absent and sequence.presence is not None:
-            counts[:, [i - 1 for i in sequence.objects]] = 1
+        if sequence.presence is not None:
+            listed = torch.isin(torch.arange(1, self.slots + 1), torch.tensor(sequence.objects))
+            counts = (listed.expand_as(counts) if self.weigh_absent else listed * counts).float()
         return Clip(clip_frames, clip_labels, counts)
 
     def name(self, key: tuple[int, int]) -> str:
