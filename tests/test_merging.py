@@ -1,14 +1,16 @@
 """Slots merged into ids, against a slow reference of the rule that RVOS was released with."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from vos_lightning.errors import InputError
-from vos_lightning.merging import Merger
-from vos_lightning.propagation import Protocol
+from vos_lightning.merging import RULES, Merger
+from vos_lightning.models.rvos import RVOS, Features, State, Step
+from vos_lightning.propagation import Protocol, probabilities, propagate
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -65,11 +67,40 @@ def test_the_object_that_fits_its_first_mask_best_lies_on_top(seed: int) -> None
 def test_slots_that_swapped_their_objects_are_painted_as_these() -> None:
     masks = torch.tensor([[[0.0, 0.9]], [[0.9, 0.0]]])
     merged = {}
-    for rule in ("painter", "painter_by_id"):
-        merger = Merger(rule)
+    for rule, match in itertools.product(RULES, (False, True)):
+        merger = Merger(rule, match=match)
         merger.start(masks, np.array([[1, 2]], np.uint8))
-        merged[rule] = merger(masks[None], (1, 2))[0].tolist()
-    assert merged == {"painter": [[1, 2]], "painter_by_id": [[2, 1]]}
+        merged[rule, match] = merger(masks[None], (1, 2))[0].tolist()
+    by_number = [("painter_by_id", False), ("argmax", False)]
+    assert merged == {key: [[2, 1]] if key in by_number else [[1, 2]] for key in merged}
+
+
+class Noise(RVOS):
+    """A zero-shot model whose masks are noise, the same in each video."""
+
+    def step(self, features: Features, slots: int, size: Any, previous: Any, state: State | None) -> Step:
+        assert previous is None
+        number = torch.zeros(1) if state is None else state[0] + 1
+        logits = np.random.default_rng(int(number)).normal(size=(1, slots, *size))
+        return Step(torch.from_numpy(logits).float(), (number,), None)
+
+
+def test_a_zero_shot_models_slots_are_named_by_the_given_masks_that_they_fit() -> None:
+    model = Noise("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
+    rng, size = np.random.default_rng(0), (32, 48)
+    frames = np.zeros((4, *size, 3), np.uint8)
+    given = {0: rng.integers(0, 4, size).astype(np.uint8), 2: 4 * rng.integers(0, 2, size).astype(np.uint8)}
+    named, proposals = (Protocol(size, proposals=4, match_given=match) for match in (True, False))
+    video = np.stack([masks.numpy() for masks in probabilities(model, frames, given, named)])
+    expected, early = painted(video, given, 4), painted(video, {0: given[0]}, 4)
+    expected[0], expected[2] = given[0], np.where(given[2], given[2], early[2])  # where objects start
+    assert np.array_equal(list(propagate(model, frames, given, named)), expected)
+    with_masks, without = (list(propagate(model, frames, masks, proposals)) for masks in (given, {}))
+    assert np.array_equal(with_masks, without)
+    with pytest.raises(InputError, match="No mask is given"):
+        next(propagate(model, frames, {}, named))
+    with pytest.raises(InputError, match=r"object id 5 exceeds model\.slots=4"):
+        next(propagate(model, frames, {0: np.full(size, 5, np.uint8)}, named))
 
 
 def test_rules_differ_where_slots_overlap() -> None:

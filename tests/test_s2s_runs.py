@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ TREES = (
 )
 DATA = ["data.size=[32,64]", "data.clip_length=[2,3]", "data.samples=4", "data.val_clips=1"]
 TINY = [*DATA, "scale=embedded", "model.hidden=16", "model.bn=frozen", "train.stages=[{epochs: 1}]"]
+DAVIS = ["data=synthetic", "data.spec={seed: 0, train: 4, val: 1, test: 1, frames: 4, height: 32, width: 64}"]
 
 
 class Trained(NamedTuple):
@@ -73,9 +75,28 @@ def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> Non
 def test_what_cannot_be_scored_is_refused_before_training(tmp_path: Path) -> None:
     places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", "run.frame_cache=null"]
     options = ["model=rvos_zero_shot", "data=synthetic_youtube", f"data.spec={YOUTUBE}", *places]
-    with pytest.raises(InputError, match="YouTube-VOS is scored one-shot"):
-        train(compose_train(options))
+    with pytest.raises(InputError, match=r"YouTube-VOS is scored one-shot; set predict\.match_given=true"):
+        train(compose_train([*options, "predict.match_given=false"]))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "protocol"),
+    [
+        (["data=synthetic_youtube", f"data.spec={YOUTUBE.replace('test: 0', 'test: 1')}"], "YouTube-VOS"),
+        (DAVIS, "DAVIS-2017 semi-supervised"),
+        ([*DAVIS, "predict.match_given=false"], "DAVIS-2017 unsupervised"),
+    ],
+)
+def test_a_zero_shot_run_is_scored_as_its_slots_are_named(
+    tmp_path: Path, options: list[str], protocol: str
+) -> None:
+    places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", "run.frame_cache=null"]
+    tiny = [*TINY, *places, "data.clip_length=2", "train.max_steps=1", "run.accelerator=cpu"]
+    result = train(compose_train(["model=rvos_zero_shot", *tiny, *options, "data.submit_split=test"]))
+    assert result["scores"]["protocol"].startswith(protocol)
+    with zipfile.ZipFile(result["submission"]) as archive:
+        assert archive.namelist()[0].startswith("Annotations/") == (protocol == "YouTube-VOS")
 
 
 def runs(trained: Trained, sweep: str) -> list[Run]:

@@ -243,10 +243,11 @@ def trained_masks(model: RVOS, length: int) -> torch.Tensor:
     )[1][0]
 
 
-def test_a_zero_shot_model_ignores_what_is_given() -> None:
+def test_a_zero_shot_model_that_is_not_matched_ignores_what_is_given() -> None:
     torch.manual_seed(0)
     model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
-    a, b = (list(propagate(model, frames(2), given, Protocol(SIZE))) for given in ({}, {0: disk(50, 50)}))
+    protocol = Protocol(SIZE, match_given=False)
+    a, b = (list(propagate(model, frames(2), given, protocol)) for given in ({}, {0: disk(50, 50)}))
     assert all(np.array_equal(x, y) and x.shape == VIDEO for x, y in zip(a, b, strict=True))
 
 

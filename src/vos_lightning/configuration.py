@@ -171,7 +171,7 @@ def build_protocol(cfg: DictConfig) -> Any:
     """How cfg's model runs along a video, see `propagation.Protocol`."""
     from vos_lightning.propagation import Protocol
 
-    fields = ("given_frames", "start_at_given", "paste_given", "merge", "background")
+    fields = ("given_frames", "start_at_given", "paste_given", "match_given", "merge", "background")
     return Protocol(
         tuple(cfg.data.size), proposals=cfg.model.slots, **{key: cfg.predict[key] for key in fields}
     )

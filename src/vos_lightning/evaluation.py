@@ -59,11 +59,16 @@ class Segmenter:
     online: OnlineLearning | None = None
     timings: list[Timing] = field(default_factory=list)
 
+    @property
+    def takes_given(self) -> bool:
+        """Whether given masks name the objects, so that they are scored and handed in one-shot."""
+        return self.protocol.takes_given(self.model)
+
     def masks(self, sequence: Sequence) -> Iterator[np.ndarray]:
         """Yields the mask of every frame, (h, w) uint8, from the objects' first masks."""
         timing, started = Timing(sequence.name), time.monotonic()
         self.timings.append(timing)
-        given = sequence.given() if self.model.mask_input else {}
+        given = sequence.given() if self.takes_given else {}
         model = self.model
         if self.online and isinstance(model, S2S) and sequence.objects:
             t, size = min(sequence.starts.values()), self.protocol.size
@@ -143,4 +148,4 @@ def write_submission(segmenter: Segmenter, sequences: Sequences[Sequence], archi
     for sequence in sequences:
         for _ in segmenter.write(sequence, folder):
             pass
-    return zip_masks(folder, archive, sequences, server_layout(sequences, bool(segmenter.model.mask_input)))
+    return zip_masks(folder, archive, sequences, server_layout(sequences, segmenter.takes_given))

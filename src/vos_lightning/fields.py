@@ -192,6 +192,7 @@ KINDS: dict[str, Kind] = {
     "predict.given_frames": whole(1),
     "predict.start_at_given": truth,
     "predict.paste_given": truth,
+    "predict.match_given": truth,
     "predict.merge": word,
     "predict.background": real(0, 1),
     "predict.all_frames": truth,

@@ -20,14 +20,16 @@ class Merger:
 
     Args:
         rule: `painter`, as RVOS's released submission code: each mask where it exceeds 0.5 at network size,
-            the object whose first frame fits its given mask best on top; the slot of an object is the one
-            that the Hungarian method finds there. `painter_by_id`: the highest id on top, slot o is object
-            o + 1. `argmax`: the most probable object at the video's size.
+            the object whose first frame fits its given mask best on top. `painter_by_id`: the highest id on
+            top. `argmax`: the most probable object at the video's size.
         background: its probability in `argmax`, 0..1.
+        match: whether the slot of an object is the one that the Hungarian method finds in its first frame, as
+            it always is with `painter`; else slot o is object o + 1.
     """
 
-    def __init__(self, rule: str, background: float = 0.5) -> None:
+    def __init__(self, rule: str, background: float = 0.5, match: bool = False) -> None:
         self.rule, self.background = rule, background
+        self.match = match or rule == "painter"
         self.slots: dict[int, int] = {}  # of the objects that have started
         self.costs: dict[int, float] = {}  # 1 - Jaccard of their first frames
 
@@ -39,7 +41,7 @@ class Merger:
     def start(self, masks: Tensor, given: np.ndarray) -> None:
         """Starts the objects in `given`, ids (h, w) uint8, whose frame has the soft masks (O, H, W)."""
         new = [i for i in np.unique(given).tolist() if i]
-        if self.rule != "painter":
+        if not self.match:
             self.slots |= {i: i - 1 for i in new}
             return
         predicted = [resize_labels(m, given.shape) for m in (masks > 0.5).to(torch.uint8).cpu().numpy()]

@@ -35,6 +35,8 @@ class Protocol:
         out those before; or at frame 0, with empty masks.
     paste_given: whether RVOS's masks keep a given mask where an object starts, as its released code; or show
         what the network makes of it. In frame 0 they keep it always.
+    match_given: whether the slots of a zero-shot model are named by the objects of the given masks that they
+        fit best, as its released code; or are proposals, which read nothing that is given.
     merge, background: rule and background of `Merger`.
     proposals: slots of a zero-shot model.
     """
@@ -43,6 +45,7 @@ class Protocol:
     given_frames: int = 2
     start_at_given: bool = True
     paste_given: bool = True
+    match_given: bool = True
     merge: str = "painter"
     proposals: int = 10
     background: float = 0.5
@@ -53,6 +56,10 @@ class Protocol:
             raise InputError(f"predict.given_frames={self.given_frames}: must be 1 or more.")
         if not 0 < self.background < 1:
             raise InputError(f"predict.background={self.background}: must lie between 0 and 1.")
+
+    def takes_given(self, model: RVOS | S2S) -> bool:
+        """Whether the model's masks follow from given ones, as it reads them or its slots are matched."""
+        return model.mask_input or self.match_given
 
 
 @torch.inference_mode()
@@ -72,9 +79,10 @@ def propagate(
     first = next(frames, None)
     if first is None:
         return
-    size, labels = first.shape[:2], _first_masks(given) if model.mask_input else {}
-    merger = Merger(protocol.merge, protocol.background)
-    if not model.mask_input:
+    size, takes_given = first.shape[:2], protocol.takes_given(model)
+    labels = _first_masks(given) if takes_given else {}
+    merger = Merger(protocol.merge, protocol.background, match=not model.mask_input)
+    if not takes_given:
         merger.start_all(protocol.proposals)
     own = isinstance(model, S2S) or not protocol.paste_given  # masks also where objects start
     keeps = isinstance(model, S2S) or protocol.paste_given
@@ -115,8 +123,8 @@ def probabilities(
     An object that starts later is first in `given` at its frame.
 
     Args:
-        model: in eval mode, best as `for_inference` gives it; one that reads no masks ignores `given` and
-            gives proposals.
+        model: in eval mode, best as `for_inference` gives it; one that reads no masks gives proposals, and
+            what is given has to fit them.
         frames: (h, w, 3) uint8 RGB, all of one size.
         given: frame -> ids (h, w) uint8. Before its object is given, a slot of S2S has an empty mask, and one
             of RVOS what the network makes of it.
@@ -124,21 +132,25 @@ def probabilities(
         device: where the model is.
 
     Raises:
-        InputError: a one-shot model without any given mask, one of another size than its frame, or frames
-            of different sizes.
+        InputError: no mask is given to a model that takes them, one has another size than its frame or an id
+            above `proposals` of a zero-shot model, or frames have different sizes.
     """
-    one_shot = model.mask_input
-    labels = _first_masks(given)
-    if one_shot and not labels:
-        raise InputError("No mask is given; a one-shot model needs the first mask of each object.")
-    slots = max(int(mask.max()) for mask in labels.values()) if one_shot else protocol.proposals
-    frames = _checked(frames, labels if one_shot else {})
+    takes_given = protocol.takes_given(model)
+    labels = _first_masks(given) if takes_given else {}
+    if takes_given and not labels:
+        raise InputError("No mask is given; this model needs the first mask of each object.")
+    slots = highest = max((int(mask.max()) for mask in labels.values()), default=0)
+    if not model.mask_input:
+        slots = protocol.proposals
+        if highest > slots:
+            raise InputError(f"Given masks: object id {highest} exceeds model.slots={slots}; use lower ids.")
+    frames = _checked(frames, labels)
     if slots == 0:
         yield from (torch.zeros(0, *protocol.size, device=device) for _ in frames)
     elif isinstance(model, S2S):
         yield from _through_states(model, frames, labels, slots, protocol.size, device)
     else:
-        yield from _through_masks(model, frames, labels if one_shot else {}, slots, protocol, device)
+        yield from _through_masks(model, frames, labels if model.mask_input else {}, slots, protocol, device)
 
 
 def _through_masks(

@@ -139,10 +139,10 @@ def _prepare(cfg: DictConfig, data: VideoData, submitted: list[Sequence]) -> Wor
     seed_everything(cfg.seed, verbose=False)
     scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     task = build_task(cfg)
-    work = Work(task, data, scored, data.rules(bool(task.model.mask_input)), device)
+    segmenter = build_segmenter(cfg, task.model, "cpu")
+    work = Work(task, data, scored, data.rules(segmenter.takes_given), device)
     if isinstance(task, ObjectSegmentation):
         data.every_frame_at = task.takes_every_frame
-    build_segmenter(cfg, task.model, "cpu")
     for found, name in ((scored, cfg.data.score_split), (submitted, cfg.data.submit_split)):
         check_readable(found, cfg.model.slots, data.frame_cache, name)
     data.setup()

@@ -57,12 +57,12 @@ def _predict(args: argparse.Namespace) -> None:
     sequences = _sequences(args)
     device = _device(args.device)
     cfg, model = load_run(args.checkpoint, args.set)
-    for sequence in sequences:
-        if model.mask_input and not any(sequence.masks):
-            raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
     keep_freed_memory()
     choose_arithmetic(cfg.predict.tf32)
     segmenter = build_segmenter(cfg, model, device)
+    for sequence in sequences:
+        if segmenter.takes_given and not any(sequence.masks):
+            raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
     started = time.monotonic()
     for done, sequence in enumerate(sequences):
         try:
@@ -77,7 +77,7 @@ def _predict(args: argparse.Namespace) -> None:
     memory = peak_memory(device) / 2**20
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
-        layout = server_layout(sequences, model.mask_input)
+        layout = server_layout(sequences, segmenter.takes_given)
         print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'), sequences, layout)}")
 
 

@@ -319,10 +319,10 @@ class YouTubeVOS(VideoData):
     def rules(self, one_shot: bool) -> Rules:
         """The YouTube-VOS protocol, which is one-shot.
 
-        Raises InputError for a model that reads no masks, or if the seen categories cannot be read.
+        Raises InputError for a model that takes no given masks, or if the seen categories cannot be read.
         """
         if not one_shot:
-            raise InputError("data.name: YouTube-VOS is scored one-shot; set model.mask_input=true.")
+            raise InputError("data.name: YouTube-VOS is scored one-shot; set predict.match_given=true.")
         seen = self._seen_categories
         return YouTubeRules(categories_of_training(self.root) if seen is None else set(seen), self.protocol)
 
