@@ -187,7 +187,7 @@ def test_the_command_line_says_bad_input_in_one_line(tmp_path):
 
 
 def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_path):
-    arguments = ["-m", "sweeps=table3", *overrides, STAGES % 6, "run.jobs=2"]
+    arguments = ["-m", "sweeps=table3", *overrides, STAGES % 6, "run.jobs=2", "run.loader_workers=1"]
     module = [sys.executable, "-m", "vos_lightning.apps.train", *arguments]
     process = subprocess.Popen(
         module, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

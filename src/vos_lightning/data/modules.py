@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,9 @@ from vos_lightning.errors import InputError, one_of
 from vos_lightning.processes import begin_worker
 from vos_lightning.scoring.rules import DavisRules, Rules, YouTubeRules
 from vos_lightning.scoring.youtube_vos import frame_rule
+
+# The way to start loader processes, since that of a sweep's own processes, joblib's, starts none.
+START = "fork" if sys.platform == "linux" else "spawn"
 
 
 class VideoData(LightningDataModule):
@@ -185,6 +189,7 @@ class VideoData(LightningDataModule):
             persistent_workers=self.workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=partial(begin_worker, os.getpid()),
+            multiprocessing_context=START if self.workers else None,
         )
 
 
