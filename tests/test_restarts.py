@@ -132,16 +132,6 @@ def test_a_restart_at_any_batch_changes_nothing(
         assert len(read) == 2 * (expected["global_step"] - kills[-1] + 1) + 1
 
 
-def test_a_run_of_few_steps_goes_on_behind_its_epochs(compose: Compose, tmp_path: Path) -> None:
-    steps = "train.max_steps=8"
-    train(compose("whole", *RVOS, steps))
-    assert [row[:2] for row in history(tmp_path / "whole")[0]] == [["0", "6"], ["1", "8"]]
-    for name in ("result.json", "status.json"):
-        (tmp_path / "whole" / name).unlink()
-    assert train(compose("whole", *RVOS, steps))["steps"] == 8
-    assert [row[:2] for row in history(tmp_path / "whole")[0]] == [["0", "6"], ["1", "8"]]
-
-
 def broken_by(monkeypatch: pytest.MonkeyPatch, at: int, break_model: Callable[[Segmentation], Any]) -> None:
     """Does something before the step of this number."""
     step = Segmentation.training_step
@@ -152,6 +142,22 @@ def broken_by(monkeypatch: pytest.MonkeyPatch, at: int, break_model: Callable[[S
         return step(self, clip, index)
 
     monkeypatch.setattr(Segmentation, "training_step", training_step)
+
+
+def test_a_run_of_few_steps_takes_no_epoch_twice(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(task: Segmentation) -> None:
+        raise Killed
+
+    cfg = compose("run", *RVOS, "train.max_steps=8")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        broken_by(patch, 6, fail)  # the first step of an epoch
+        train(cfg)
+    for _ in range(2):  # from its epoch, and when all is trained
+        assert train(cfg)["steps"] == 8
+        assert [row[:2] for row in history(tmp_path / "run")[0]] == [["0", "6"], ["1", "8"]]
+        (tmp_path / "run/result.json").unlink()
 
 
 def test_training_ends_where_the_loss_is_no_number(
