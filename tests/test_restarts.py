@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from vos_lightning.apps.cli import report_errors
+from vos_lightning.callbacks import Progress
 from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import ClipDataset
 from vos_lightning.data.object_clips import ObjectClips
@@ -220,6 +221,47 @@ def test_a_signal_ends_a_run_after_the_present_step(
     assert status(tmp_path / "run")["state"] == "interrupted"
     assert state(tmp_path / "run")["global_step"] == 3
     assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+@pytest.mark.parametrize(("owner", "hook"), [(Segmentation, "validation_step"), (Progress, "on_train_end")])
+def test_a_signal_outside_of_steps_ends_a_run_with_its_checkpoint(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, hook: str
+) -> None:
+    called = getattr(owner, hook)
+
+    def signalled(self, *args):
+        monkeypatch.setattr(owner, hook, called)  # a second signal would not wait
+        os.kill(os.getpid(), signal.SIGTERM)
+        return called(self, *args)
+
+    cfg = compose("run", *RVOS, "data.batch_size=1", "data.val_clips=3")
+    monkeypatch.setattr(owner, hook, signalled)
+    with pytest.raises(Interrupted) as ended:
+        train(cfg)
+    step = state(tmp_path / "run")["global_step"]
+    assert step > 0 and f"goes on from step {step}" in ended.value.sentence
+    assert status(tmp_path / "run")["state"] == "interrupted"
+    train(cfg)
+    assert status(tmp_path / "run")["state"] == "finished"
+
+
+def test_a_signal_to_all_processes_of_a_run_waits_for_the_present_step(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, this, told = ClipDataset.__getitem__, os.getpid(), tmp_path / "told"
+
+    def signalled(self, key):
+        if os.getpid() != this and not told.exists():
+            told.touch()
+            time.sleep(0.5)  # until the training process waits for this batch
+            for pid in (this, os.getpid()):
+                os.kill(pid, signal.SIGTERM)
+        return get(self, key)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", signalled)
+    with pytest.raises(Interrupted):
+        train(compose("run", *RVOS, "run.loader_workers=1"))
+    assert told.exists() and state(tmp_path / "run")["global_step"] == 1
 
 
 def test_a_killed_run_leaves_no_process_and_counts_as_interrupted(compose: Compose, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class History(Callback):
         self._recent = []
 
     def check(self, trainer: Trainer) -> None:
-        """Raises InputError, with the clips, if a loss since the last mean or a weight is not finite."""
+        """Raises InputError, with the clips, if a weight, or a loss since the last mean, is not finite."""
         finite = [bool(loss.isfinite()) for loss in self._recent]
         state = trainer.lightning_module.state_dict().values()
         if all(finite) and all(bool(value.isfinite().all()) for value in state):
@@ -210,7 +210,8 @@ class BestOfStage(Checkpoint):
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt at every epoch's end, every so many minutes, and once the run is told to end.
 
-    The one before it stays as previous.ckpt. Comes after whatever keeps its state in checkpoints.
+    The one before it stays as previous.ckpt. It must be the last callback, so that the checkpoint holds the
+    state of all others.
 
     Args:
         run: in whose folder it writes; its status says at which step.
@@ -226,8 +227,13 @@ class LastCheckpoint(Checkpoint):
         self._written = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._written, self.stop.deferred = time.monotonic(), True
+        """Starts the clock, and lets signals wait."""
+        self._written = time.monotonic()
+        self.stop.defer()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends the run if it was told to in the epoch before, whose figures all loggers have by now."""
+        self.stop.check()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Writes inside an epoch; the last step's checkpoint is the epoch's."""
@@ -238,14 +244,14 @@ class LastCheckpoint(Checkpoint):
         if due or self.stop.number:
             self.check(trainer)
             self._write(trainer)
+            self.stop.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes at an epoch's end."""
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        path, before = self.run.checkpoint, self.run.previous_checkpoint
-        new = path.with_name("new.ckpt")
+        path, new, before = self.run.checkpoint, self.run.new_checkpoint, self.run.previous_checkpoint
         if path.is_file():
             before.unlink(missing_ok=True)  # so that a disk holds no more than two
         trainer.save_checkpoint(new)
@@ -254,11 +260,11 @@ class LastCheckpoint(Checkpoint):
         new.replace(path)
         self.run.set_status("running", step=trainer.global_step)
         self._written = time.monotonic()
-        self.stop.check()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lets signals end the run at once from here on."""
         self.stop.deferred = False
+        self.stop.check()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Lets signals end the run at once from here on."""

@@ -37,7 +37,7 @@ def fit(
     logger: "RunLogger | None",
     stop: Interruption,
 ) -> Fitted:
-    """Trains what is missing of a run; its weights are then in its folder's checkpoints.
+    """Trains a run from where it stopped and leaves the weights in the run's folder.
 
     Args:
         cfg: the run's.
@@ -73,13 +73,15 @@ def fit(
         use_distributed_sampler=False,
     )
     trainer.fit(task, datamodule=data, ckpt_path=_resumable(run, task), weights_only=True)
-    run.previous_checkpoint.unlink(missing_ok=True)
+    for path in (run.new_checkpoint, run.previous_checkpoint):
+        path.unlink(missing_ok=True)
     return Fitted(trainer.global_step, history.seconds)
 
 
 def _resumable(run: Run, task: ClipTask) -> Any:
     """The checkpoint to go on from, None for none; one that cannot be used is set aside as NAME.unusable."""
-    there = [path for path in (run.checkpoint, run.previous_checkpoint) if path.is_file()]
+    written = (run.checkpoint, run.new_checkpoint, run.previous_checkpoint)
+    there = [path for path in written if path.is_file()]
     while there:
         path = there.pop(0)
         try:

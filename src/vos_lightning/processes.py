@@ -48,6 +48,12 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def defer(self) -> None:
+        """Lets signals wait for `check` from here on, also where a library has taken them to itself since."""
+        self.deferred = True
+        for number in self._before:
+            signal.signal(number, self._take)
+
     def _take(self, number: int, _: FrameType | None) -> None:
         if not self.deferred or self.number:
             raise Interrupted(number)
@@ -76,6 +82,7 @@ def _watch(parent: int) -> None:
 
 
 def begin_worker(parent: int, _: int) -> None:
-    """Makes a loader process end with its parent and leave Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes a loader process end with its parent, and leave to it the signals that a whole group gets."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     end_with(parent)

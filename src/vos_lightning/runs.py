@@ -130,6 +130,11 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def new_checkpoint(self) -> Path:
+        """The next one, until the one before has its other name."""
+        return self.folder / "new.ckpt"
+
+    @property
     def previous_checkpoint(self) -> Path:
         """The one before, should that be broken."""
         return self.folder / "previous.ckpt"

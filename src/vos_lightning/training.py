@@ -156,9 +156,10 @@ def _archive(cfg: DictConfig, run: Run) -> Path:
 
 
 def _submitted(cfg: DictConfig, data: VideoData, run: Run) -> list[Sequence]:
-    """What is to be zipped for a server and is not yet; empty, with a line, if it cannot be read."""
-    split = cfg.data.submit_split
-    wanted = split in data.splits() and not (run.result() and _archive(cfg, run).is_file())
+    """The sequences still to be zipped for a server; if they cannot be read, none, and a line says why."""
+    split, result = cfg.data.submit_split, run.result()
+    zipped = result is not None and result.get("submission") and _archive(cfg, run).is_file()
+    wanted = split in data.splits() and not zipped
     try:
         return data.sequences(split, True, cfg.predict.all_frames) if wanted else []
     except InputError as error:
@@ -175,9 +176,9 @@ def _with_submission(
         with run.claimed():
             check_readable(submitted, cfg.model.slots, data.frame_cache, split)
             checkpoint = _scored(cfg, run)
-            settings = cfg.model.copy()
-            settings.weights = "none"
-            model = build_model(settings)
+            if checkpoint_hash(checkpoint) != result["checkpoint_hash"]:
+                raise InputError(f"{checkpoint}: not the weights that were scored; put them back.")
+            model = build_model(cfg.model, trained=True)
             load_strictly(model, read_model_weights(checkpoint), checkpoint)
             torch.set_num_threads(cfg.run.threads)
             choose_arithmetic(cfg.predict.tf32)
@@ -191,11 +192,14 @@ def _with_submission(
 
 def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
     run.set_status("running", step=run.status().get("step", 0))
+    stop = Interruption()
     try:
-        with Interruption() as stop:
+        with stop:
             result = _train_and_score(cfg, run, work, Progress(name, position), stop)
             write_json(run.folder / "result.json", result)
-    except BaseException as error:
+    except BaseException as raised:
+        # A signal may also show as the error of a library that it reached.
+        error = Interrupted(stop.number) if stop.number and isinstance(raised, Exception) else raised
         step = run.status().get("step", 0)
         told = isinstance(error, Interrupted)
         more = {} if told else {"error": str(error), "traceback": traceback.format_exc()}
@@ -205,7 +209,9 @@ def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> di
             error.sentence = f"{run.folder}: interrupted; the same command goes on from step {step}."
         if isinstance(error, OSError):
             raise unwritable(run.folder, error) from error
-        raise
+        if error is raised:
+            raise
+        raise error from raised
     run.set_status("finished")
     say(f"{name}: {summary(result)}")
     return result

@@ -44,6 +44,9 @@ class Segmentation(ClipTask):
         unroll: frames through which gradients flow; 0 is the whole clip.
         match_valid_only: of `match_slots`, for zero-shot models.
         compile: compiles the encoder with torch.compile.
+
+    Raises:
+        InputError: a stage of a zero-shot model that keeps the epoch of a figure it does not have.
     """
 
     model: RVOS
@@ -60,6 +63,10 @@ class Segmentation(ClipTask):
         compile: bool = False,
     ) -> None:
         super().__init__(model, optimisation, stages)
+        if not model.mask_input and any(stage.keep == "val_JF" for stage in stages):
+            raise InputError(
+                "train.stages: keep=val_JF: a zero-shot model has no validation J&F; choose val_loss or last."
+            )
         self.auxiliary_weight, self.unroll, self.match_valid_only = auxiliary_weight, unroll, match_valid_only
         if compile:
             model.encoder.compile()
