@@ -18,7 +18,8 @@ from vos_lightning.data import files
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.images import read_frame, read_mask, write_mask
-from vos_lightning.data.modules import Davis2017, fingerprint
+from vos_lightning.data.modules import fingerprint
+from vos_lightning.data.sets import Davis2017
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.data.youtube_vos import load_youtube_vos
 from vos_lightning.errors import InputError

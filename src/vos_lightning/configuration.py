@@ -55,7 +55,7 @@ def register_resolvers() -> None:
 
 def build_data(cfg: DictConfig) -> Any:
     """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
-    from vos_lightning.data import modules
+    from vos_lightning.data import sets
     from vos_lightning.data.small_frames import FrameCache
     from vos_lightning.data.synthetic import SyntheticSpec
     from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
@@ -102,18 +102,18 @@ def build_data(cfg: DictConfig) -> Any:
     davis = ("root", "resolution")
     youtube = ("portion", "seen_categories", "protocol", "train_list", "val_list")
     builders: dict[str, Callable[[], Any]] = {
-        "davis2016": lambda: modules.Davis2016(**given(*davis), **clips),
-        "davis2017": lambda: modules.Davis2017(**given(*davis), **clips),
-        "davis2016_192": lambda: modules.Davis2016Extended(
+        "davis2016": lambda: sets.Davis2016(**given(*davis), **clips),
+        "davis2017": lambda: sets.Davis2017(**given(*davis), **clips),
+        "davis2016_192": lambda: sets.Davis2016Extended(
             **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root", "extended"), **clips
         ),
-        "youtube_vos": lambda: modules.YouTubeVOS(**given("root", *youtube), **clips),
-        "synthetic": lambda: modules.Synthetic(Path(data.cache), spec(SyntheticSpec), **clips),
-        "synthetic_youtube": lambda: modules.SyntheticYouTube(
+        "youtube_vos": lambda: sets.YouTubeVOS(**given("root", *youtube), **clips),
+        "synthetic": lambda: sets.Synthetic(Path(data.cache), spec(SyntheticSpec), **clips),
+        "synthetic_youtube": lambda: sets.SyntheticYouTube(
             Path(data.cache), spec(SyntheticYouTubeSpec), **given(*youtube), **clips
         ),
-        "synthetic_2016": lambda: modules.Davis2016(root=trees() / "DAVIS", **clips),
-        "synthetic_192": lambda: modules.Davis2016Extended(
+        "synthetic_2016": lambda: sets.Davis2016(root=trees() / "DAVIS", **clips),
+        "synthetic_192": lambda: sets.Davis2016Extended(
             root=trees() / "DAVIS",
             segtrack_root=trees() / "SegTrackv2",
             jumpcut_root=trees() / "JumpCut",
