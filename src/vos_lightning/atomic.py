@@ -16,7 +16,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     Args:
         path: what stands there stays until the new file is whole.
         durable: whether the content is on the disk before it takes the place, so that a machine that goes
-            down leaves the old or the new file. What can be made again does without, for the time it takes.
+            down leaves the old or the new file. Files that can be made again need not be, which saves time.
 
     Raises:
         InputError: the file cannot be written.

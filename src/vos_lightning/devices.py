@@ -53,7 +53,7 @@ def choose_arithmetic(tf32: bool) -> None:
 
 
 def upload(x: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor of main memory on the device; CUDA takes it while this process goes on."""
+    """A tensor of main memory on the device; on CUDA the copy runs in the background."""
     if torch.device(device).type == "cuda":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)

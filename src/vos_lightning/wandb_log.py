@@ -26,7 +26,7 @@ class RunLogger(WandbLogger):
     """A run's curves and result. The folder's name is the id, so that an interrupted run goes on in its own.
 
     Args:
-        run: tagged with its data set, model and what it is made of.
+        run: its tags are the data set, the model and the model's parts.
         project: of Weights & Biases.
         wanted_mode: see `mode`.
         group: the sweep.

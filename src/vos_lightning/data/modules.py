@@ -190,7 +190,7 @@ class VideoData(LightningDataModule):
 
 
 def fingerprint(sequences: list[Sequence]) -> str:
-    """12 hex digits that change when a file of the sequences comes, goes or changes its name or size.
+    """12 hex digits that change when a file of the sequences is added, removed, renamed or resized.
 
     They also change when objects are listed in other frames or categories.
     """
