@@ -231,8 +231,8 @@ class EpochSampler(Sampler[Any]):
     Args:
         length: clips an epoch.
         seed: of the order.
-        start: (epoch, clips): the first `clips` clips of this epoch are left out, since the run was trained on
-            them before it was interrupted.
+        start: (epoch, clips): the first `clips` clips of this epoch are left out, since the run was trained
+            on them before it was interrupted.
     """
 
     def __init__(self, length: int, seed: int, start: tuple[int, int] = (0, 0)) -> None:
