@@ -54,6 +54,8 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"{args.out}: no empty folder; name a new one.")
     if args.zip and args.frames:
         raise InputError("--zip: a server takes the split of a data set; use --root in place of --frames.")
+    out = args.out.resolve()  # a name also for `.`
+    archive = out.with_name(out.name + ".zip")
     sequences = _sequences(args)
     device = _device(args.device)
     cfg, model = load_run(args.checkpoint, args.set)
@@ -78,7 +80,7 @@ def _predict(args: argparse.Namespace) -> None:
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
         layout = server_layout(sequences, segmenter.takes_given)
-        print(f"Written: {zip_masks(args.out, args.out.with_suffix('.zip'), sequences, layout)}")
+        print(f"Written: {zip_masks(out, archive, sequences, layout)}")
 
 
 def _what_is_missing(error: BaseException, sequences: list[Sequence], done: int, out: Path) -> str:
