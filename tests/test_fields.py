@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vos_lightning import fields
+from vos_lightning.apps.cli import report_errors
 from vos_lightning.configuration import CONF, ROOT
 from vos_lightning.errors import InputError
 from vos_lightning.memory import check_memory
@@ -68,6 +69,8 @@ BAD = [
     *("predict.background=2", "predict.online.steps=-1", "predict.online.lr=a", "predict.online.pairs=0"),
     *("predict.online=5", "run.threads=0", "run.jobs=0", "run.jobs=a", "run.loader_workers=-1"),
     *("run.accelerator=tpu", "run.keep_free_gib=-1", "run.logger=5", "run.root=[]", 'run.root="a\tb"'),
+    *(f"data.submit_split={name}" for name in ("masks", "..", ".", "wandb", "result.json", "a.b")),
+    "data.val_split=..",
 ]
 
 
@@ -88,6 +91,13 @@ def test_a_bad_value_is_one_sentence_that_names_field_and_value(base: Any, overr
     sentence = str(raised.value)
     assert sentence.startswith(key) and "=" in sentence and sentence.count("\n") == 0
     assert re.search(r"must be|must have|unknown; choose", sentence), sentence
+
+
+def test_a_number_too_long_to_be_read_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, report_errors("vos-train"):
+        compose_train(["seed=" + "9" * 5000])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("vos-train: a whole number takes more than 63 bits")
 
 
 def test_a_value_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ where it is used. GONE lists keys that earlier versions wrote.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from inspect import signature
 from typing import Any, NamedTuple, TypeVar
@@ -80,8 +81,12 @@ word = Kind(
     lambda v: isinstance(v, str) and 0 < len(v) <= 4096 and v.isprintable(),
 )
 name = Kind(
-    "must be a name of at most 60 letters, without slashes",
-    lambda v: word.holds(v) and len(v) <= 60 and not set(v) & set("/\\"),
+    "must be a name of at most 60 letters, without slashes, that does not begin with a dot",
+    lambda v: word.holds(v) and len(v) <= 60 and not set(v) & set("/\\") and v[0] != ".",
+)
+folder = Kind(  # beside what a run's folder holds, see `runs`
+    "must be a name of at most 60 letters, digits, hyphens and underscores other than masks and wandb",
+    lambda v: name.holds(v) and re.fullmatch(r"[\w-]+", v) is not None and v not in ("masks", "wandb"),
 )
 stages = Kind(
     "must be a list of one or more {epochs: N, ...}",
@@ -112,7 +117,7 @@ KINDS: dict[str, Kind] = {
     "data.train_list": or_null(word),
     "data.val_list": or_null(word),
     "data.score_split": name,
-    "data.submit_split": or_null(name),
+    "data.submit_split": or_null(folder),
     "data.root": word,
     "data.resolution": word,
     "data.extended": truth,

@@ -12,7 +12,7 @@ from vos_lightning.errors import InputError
 
 Type = type | tuple[type, ...]
 
-YAML_BYTES, JSON_BYTES = 2**16, 2**28
+YAML_BYTES, JSON_BYTES = 2**16, 2**24
 DEPTH = 12  # of mappings and lists inside each other
 
 
@@ -36,7 +36,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
     Raises:
         InputError: no YAML, an alias, a tag, a value of another type, an interpolation `${...}`, a key that
-            begins with `_`, or too much inside each other.
+            begins with `_`, a whole number of more than 63 bits, or too much inside each other.
     """
     try:
         depth = 0
@@ -48,7 +48,7 @@ def parse_yaml(text: str, source: str) -> Any:
             if depth > DEPTH:
                 raise InputError(f"{source}: more than {DEPTH} lists or mappings inside each other.")
         value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{source}: not readable YAML ({reason}); correct it.") from error
     _check_plain(value, source)
@@ -58,6 +58,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def _check_plain(value: Any, source: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
+            _check_plain(key, source)
             if not isinstance(key, str) or key.startswith("_"):
                 raise InputError(f"{source}: {str(key)[:60]} cannot be a key; remove it.")
             _check_plain(item, source)
@@ -66,6 +67,8 @@ def _check_plain(value: Any, source: str) -> None:
             _check_plain(item, source)
     elif isinstance(value, str) and "${" in value:
         raise InputError(f"{source}: {value[:60]} is an interpolation; write the value itself.")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise InputError(f"{source}: a whole number takes more than 63 bits; write a smaller one.")
     elif value is not None and type(value) not in (str, int, float, bool):
         raise InputError(f"{source}: {str(value)[:60]} is a {type(value).__name__}; write text in quotes.")
 
@@ -92,12 +95,14 @@ def read_json(
         needed: so many of `kinds`, from the first, have to be there.
 
     Raises:
-        InputError: the file is no JSON, too large or of another shape.
+        InputError: the file is no JSON, too large or of another shape, or holds a number that is not
+            between -2**63 and 2**63.
     """
     if not path.exists():
         return None
     try:
-        value = json.loads(_read(path, JSON_BYTES))
+        content = _read(path, JSON_BYTES)
+        value = json.loads(content, parse_int=_number, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable JSON ({error}); remove it.") from error
     if not isinstance(value, dict):
@@ -106,6 +111,13 @@ def read_json(
         if (number < needed and key not in value) or (key in value and not isinstance(value[key], kind)):
             raise InputError(f"{path}: {key} is missing or of a wrong type; remove the file.")
     return value
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    if not abs(value) < 2**63:
+        raise ValueError(f"{text[:60]} is too large or not finite")
+    return int(text) if text.removeprefix("-").isdigit() else value
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -24,6 +24,11 @@ def report_errors(program: str) -> Iterator[None]:
         stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
         print(f"{program}: {stop.sentence}", file=sys.stderr)
         sys.exit(128 + stop.number)
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        print(f"{program}: a whole number takes more than 63 bits; write a smaller one.", file=sys.stderr)
+        sys.exit(2)
     except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"{program}: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
