@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +17,13 @@ from vos_lightning import configuration, evaluation
 from vos_lightning.apps.predict import main
 from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
+from vos_lightning.data.davis import load_davis
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import load_run
 from vos_lightning.plain import parse_yaml
 from vos_lightning.runs import read_result, scored_weights, settings
+from vos_lightning.scoring.rules import DavisRules
 from vos_lightning.sweep import compose_train
 
 SMALL = ["scale=embedded", "model.hidden=8", "data.size=[32,64]"]
@@ -104,6 +107,9 @@ HOSTILE = {
     "model: {name: x}": r"has no data\.size",
     "seed: " + "[" * 5000: "inside each other",
     "seed: " + "9" * 5000: "not readable YAML",
+    "seed: 0x" + "f" * 6000: "more than 63 bits",
+    "seed: {? 0x" + "f" * 6000 + " : 1}": "more than 63 bits",
+    "seed: 1" + ":1" * 300 + ".5": "not readable YAML",
     "seed: '" + "9" * 70_000 + "'": "larger than 64 KiB",
 }
 
@@ -123,16 +129,19 @@ def test_a_config_that_holds_more_than_plain_known_values_is_refused(
     )
 
 
+LONG = "seed=0x" + "f" * 6000
+
+
 def test_numbers_are_read_as_hydra_reads_them() -> None:
     assert parse_yaml("[1e-3, 1.5e+3, -2E5, 1.0e-05]", "x") == [1e-3, 1500.0, -2e5, 1e-5]
     assert parse_yaml("[1e, e3, 1-e3]", "x") == ["1e", "e3", "1-e3"]
 
 
 @pytest.mark.parametrize(
-    "override", ["a", "predict.merge", "a=1", "seed=[", "predict.background=x", "=", "seed=${x}"]
+    "override", ["a", "predict.merge", "a=1", "seed=[", "predict.background=x", "=", "seed=${x}", LONG]
 )
 def test_overrides_of_another_form_are_refused(run: Path, override: str) -> None:
-    assert refusal(run, override).startswith(f"--set {override}")
+    assert refusal(run, override).startswith(f"--set {override[:60]}")
 
 
 # --- result.json -----------------------------------------------------------------------------------------
@@ -152,6 +161,9 @@ def finish(run: Path, **fields: Any) -> None:
     [
         *("", "[", "5", "[]", "null", "{}", "[" * 100_000, json.dumps(RESULT | {"scores": 5})),
         json.dumps(RESULT | {"timings": [5]}),
+        *(json.dumps(RESULT | {"train_seconds": value}) for value in (10**400, float("nan"), -float("inf"))),
+        json.dumps(RESULT).replace("1.0", "1e999"),
+        json.dumps(RESULT) + " " * 2**24,
         json.dumps(RESULT | {"scores": {"JF": True, "J": [], "F": "x"}, "seed": "0"}),
     ],
 )
@@ -218,6 +230,7 @@ def test_files_of_another_shape_are_no_checkpoints(run: Path, content: Any) -> N
         (torch.zeros(2, 2, dtype=torch.int64), r"weight has type torch\.int64"),
         (torch.zeros(2, 2, dtype=torch.complex64), r"weight has type torch\.complex64"),
         (torch.zeros(2, 2, device="meta"), "on meta"),
+        (torch.zeros(1).expand(2, 2), "weight repeats its numbers"),
         (torch.eye(2).to_sparse(), "not a plain tensor"),
         (torch.zeros(2), r"weight has shape \(2,\)"),
         (5, "weight is a int"),
@@ -227,6 +240,34 @@ def test_files_of_another_shape_are_no_checkpoints(run: Path, content: Any) -> N
 def test_weights_that_no_network_can_have_are_refused(weight: Any, words: str) -> None:
     with pytest.raises(InputError, match=f"^x: .*{words}"):
         load_strictly(nn.Linear(2, 2, bias=False), {"weight": weight}, "x")
+
+
+def test_a_checkpoint_that_takes_more_memory_than_its_file_is_refused(run: Path) -> None:
+    path = run / "last.ckpt"
+    content = {"state_dict": {"model.x": torch.zeros(2**20)}}
+    path.unlink()
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as plain:
+        entries = [(name, plain.read(name)) for name in plain.namelist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in entries:
+            archive.writestr(name, part)
+    assert path.stat().st_size < 2**16 and torch.load(path)["state_dict"]["model.x"].shape == (2**20,)
+    assert "not a readable checkpoint (a compressed zip" in refusal(run)
+
+
+def test_a_checkpoint_of_another_size_is_refused_before_the_model_takes_memory(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[str] = []
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        model = build_model(*arguments, **options)
+        kinds.extend({weight.device.type for weight in model.parameters()})
+        return model
+
+    monkeypatch.setattr(evaluation, "build_model", build)
+    assert "another model" in refusal(run, "model.hidden=16") and kinds == ["meta"]
 
 
 def test_a_checkpoint_holds_all_weights_so_that_none_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,3 +349,24 @@ def test_a_prediction_that_cannot_be_is_refused_in_one_sentence(
     ):
         assert words in end_of(capsys, *arguments)
     assert not out.exists()
+
+
+def test_each_prediction_has_a_zip_of_its_own(
+    run: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pred.s2").mkdir()
+    monkeypatch.chdir(tmp_path / "pred.s2")
+    for out in ("../pred.s0", "../pred.s1", "."):
+        main([str(part) for part in (run, out, "--root", tree, "--zip", "--device", "cpu")])
+    assert sorted(path.name for path in tmp_path.glob("*.zip")) == [f"pred.s{i}.zip" for i in range(3)]
+
+
+def test_masks_are_written_in_place_of_a_link_and_not_where_it_leads(
+    run: Path, tree: Path, tmp_path: Path
+) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "masks"
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+    segmenter = configuration.build_segmenter(*load_run(run), "cpu")
+    evaluation.segment_and_score(segmenter, load_davis(tree, "val")[:1], DavisRules("unsupervised"), folder)
+    assert not list(elsewhere.iterdir()) and not folder.is_symlink() and list(folder.glob("*/*.png"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,23 @@ def read_checkpoint(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     try:
+        _check_size(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({reason}).") from error
+
+
+def _check_size(path: Path) -> None:
+    """Raises an error if torch's zip, which is never compressed, would take more memory than its file."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":  # by which torch tells a zip
+            return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("a compressed zip, which torch does not write")
 
 
 def checkpoint_hash(path: Path) -> str:
@@ -34,7 +48,8 @@ def checkpoint_hash(path: Path) -> str:
     for file in [path / "encoder.pt", path / "decoder.pt"] if path.is_dir() else [path]:
         if not file.is_file():
             raise InputError(f"{file}: no such checkpoint file.")
-        digest.update(file.read_bytes())
+        with file.open("rb") as content:
+            hashlib.file_digest(content, lambda: digest)
     return digest.hexdigest()[:8]
 
 
@@ -44,6 +59,16 @@ def load_strictly(module: nn.Module, state: Any, source: Path | str) -> None:
     Raises:
         InputError: names the file, the first missing, unexpected or unfit key, and how many there are.
     """
+    check_fits(module, state, source)
+    expected = module.state_dict()
+    for key, value in state.items():
+        if not value.to(expected[key].dtype).isfinite().all():
+            raise InputError(f"{source}: {key} is not finite; training diverged, or the file is damaged.")
+    module.load_state_dict(state)
+
+
+def check_fits(module: nn.Module, state: Any, source: Path | str) -> None:
+    """Raises InputError as `load_strictly` unless keys, shapes and types fit; the module may be on `meta`."""
     if not isinstance(state, Mapping):
         raise InputError(f"{source}: holds a {type(state).__name__}, not weights by name.")
     expected = module.state_dict()
@@ -57,10 +82,6 @@ def load_strictly(module: nn.Module, state: Any, source: Path | str) -> None:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise InputError(f"{source}: a checkpoint of another model, {min(faults)}{more}.")
-    for key, value in state.items():
-        if not value.to(expected[key].dtype).isfinite().all():
-            raise InputError(f"{source}: {key} is not finite; training diverged, or the file is damaged.")
-    module.load_state_dict(state)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -97,6 +118,8 @@ def _fault(value: Any, expected: Tensor) -> str | None:
         return f"has type {value.dtype} on {value.device}, the model {expected.dtype}"
     if value.shape != expected.shape:
         return f"has shape {tuple(value.shape)}, the model {tuple(expected.shape)}"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "repeats its numbers"
     return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vos_lightning.checkpoints import load_strictly, read_model_weights
+from vos_lightning.checkpoints import check_fits, load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.sequence import Sequence
@@ -112,8 +112,12 @@ def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RV
         cfg = _with_defaults(read_config(config), config)
         weights = scored_weights(folder) if path.is_dir() else path
     override(cfg, overrides)
+    with torch.device("meta"):  # which takes no memory, whatever sizes a stranger's configuration names
+        like = build_model(cfg.model, trained=True)
+    state = read_model_weights(weights)
+    check_fits(like, state, weights)
     model = build_model(cfg.model, trained=True)
-    load_strictly(model, read_model_weights(weights), weights)
+    load_strictly(model, state, weights)
     return cfg, model
 
 
@@ -137,14 +141,20 @@ def segment_and_score(
     Returns:
         What `rules` makes of the scores of all sequences.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     return rules.summary([rules.score(sequence, segmenter.write(sequence, folder)) for sequence in sequences])
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_submission(segmenter: Segmenter, sequences: Sequences[Sequence], archive: Path) -> Path:
     """Segments sequences that have first masks only and zips the masks for their server, see `zip_masks`."""
     folder = archive.with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     for sequence in sequences:
         for _ in segmenter.write(sequence, folder):
             pass
