@@ -36,8 +36,8 @@ reproduce-%: $(INSTALLED) ## train and score a paper's table, such as reproduce-
 	$(BIN)/vos-table sweeps=$* $(OVERRIDES) $(if $(SERVER),--server $(SERVER)) || status=$$?; \
 	exit $$status
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/pytest
+test: $(INSTALLED) ## run the tests, two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(INSTALLED) ## measure speed and memory beside plain implementations, 11 minutes
 	@$(BIN)/python -m benchmarks
