@@ -276,11 +276,10 @@ def build(kind: Callable[..., Built], node: str, values: Mapping[Any, Any]) -> B
     return kind(**values)
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Checks a composed configuration.
+def plain_values(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration's content without the node hydra, resolved.
 
-    Raises InputError for a value that is missing or that KINDS does not allow; an OmegaConf error for one
-    that cannot be resolved.
+    Raises InputError for a value that is missing, an OmegaConf error for one that cannot be resolved.
     """
     keys: list[Any] = [key for key in cfg if key != "hydra"]  # which resolves in a Hydra job alone
     content = OmegaConf.masked_copy(cfg, keys)
@@ -289,7 +288,15 @@ def check_config(cfg: DictConfig) -> None:
         raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
     values = OmegaConf.to_container(content, resolve=True)
     assert isinstance(values, dict)
-    check(values)
+    return {str(key): value for key, value in values.items()}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Checks a composed configuration.
+
+    Raises InputError for a value that KINDS does not allow, and errors as `plain_values`.
+    """
+    check(plain_values(cfg))
 
 
 def override(cfg: DictConfig, overrides: Iterable[str]) -> None:

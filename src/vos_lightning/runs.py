@@ -25,7 +25,7 @@ from vos_lightning import __version__
 from vos_lightning.atomic import unwritable, write_text
 from vos_lightning.checkpoints import checkpoint_hash
 from vos_lightning.errors import InputError
-from vos_lightning.fields import GONE, check
+from vos_lightning.fields import GONE, check, plain_values
 from vos_lightning.plain import Type, read_json, read_yaml
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
@@ -59,17 +59,11 @@ def settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a mandatory field that is not set.
     """
-    keys: list[Any] = [key for key in cfg if key != "hydra"]  # which resolves in a Hydra job alone
-    chosen = OmegaConf.masked_copy(cfg, keys)
-    missing = sorted(OmegaConf.missing_keys(chosen))
-    if missing:
-        raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
-    resolved = OmegaConf.to_container(chosen, resolve=True)
-    assert isinstance(resolved, dict)
+    resolved = plain_values(cfg)
     for place in PLACES:
         node, key = place.split(".")
         resolved.get(node, {}).pop(key, None)
-    return {str(key): value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
+    return {key: value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
