@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from vos_lightning.configuration import build_data, build_protocol, cores
-from vos_lightning.data.sequence import Sequence
-from vos_lightning.evaluation import load_run
-from vos_lightning.inference import for_inference
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S
-from vos_lightning.propagation import Protocol, propagate
-from vos_lightning.scoring.davis import score_sequence, summarise
-from vos_lightning.sweep import compose_train
-from vos_lightning.training import run_of, train
+from vos_lightning.data.videos import Video
+from vos_lightning.evaluation.propagation import Protocol, propagate
+from vos_lightning.evaluation.videos import load_run
+from vos_lightning.layers.inference import for_inference
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import run_of, train
+from vos_lightning.scoring.davis import score_video, summarise
 
 
 def sentence(overrides: Iterable[str] = ()) -> str:
@@ -26,9 +26,9 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     _, model = load_run(run_of(cfg, build_data(cfg)).folder)
     fp32, bf16 = for_inference(model), for_inference(model, "bf16")
     scores = []
-    for sequence in build_data(cfg).sequences(cfg.data.score_split):
-        truth, predicted = (_masks(ready, sequence, build_protocol(cfg)) for ready in (fp32, bf16))
-        scores.append(score_sequence(truth, predicted, name=sequence.name))
+    for video in build_data(cfg).videos(cfg.data.score_split):
+        truth, predicted = (_masks(ready, video, build_protocol(cfg)) for ready in (fp32, bf16))
+        scores.append(score_video(truth, predicted, name=video.name))
     total = summarise(scores)
     return (
         f"bf16 masks against fp32 masks, RVOS trained on the embedded data, {len(scores)} test clips: "
@@ -36,6 +36,6 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     )
 
 
-def _masks(model: RVOS | S2S, sequence: Sequence, protocol: Protocol) -> Iterator[np.ndarray]:
-    frames = (sequence.frame(t) for t in range(len(sequence)))
-    return propagate(model, frames, {0: sequence.mask(0)}, protocol)
+def _masks(model: RVOS | S2S, video: Video, protocol: Protocol) -> Iterator[np.ndarray]:
+    frames = (video.frame(t) for t in range(len(video)))
+    return propagate(model, frames, {0: video.mask(0)}, protocol)

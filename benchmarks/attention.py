@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.floor import floor
 from benchmarks.measure import Row, Setup, alternate
-from vos_lightning.attention import NonLocalBlock
+from vos_lightning.layers.attention import NonLocalBlock
 
 
 class PlainBlock(NonLocalBlock):

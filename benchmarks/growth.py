@@ -8,9 +8,9 @@ from benchmarks.inference import network, video
 from benchmarks.measure import Setup, Times, alternate, duration
 from benchmarks.scoring import ours as score
 from benchmarks.scoring import write_videos
-from vos_lightning.inference import for_inference
-from vos_lightning.memory import keep_freed_memory
-from vos_lightning.propagation import Protocol, propagate
+from vos_lightning.evaluation.propagation import Protocol, propagate
+from vos_lightning.layers.inference import for_inference
+from vos_lightning.runs.memory import keep_freed_memory
 
 HEADER = ("case", "number", "time", "time a unit", "by the smallest", "memory, MiB")
 

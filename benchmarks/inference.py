@@ -9,13 +9,13 @@ from torch import nn
 from benchmarks import plain_rvos
 from benchmarks.floor import floor
 from benchmarks.measure import Row, Setup, alternate
-from vos_lightning.backbones import batch_norms
 from vos_lightning.data.clips import to_network
 from vos_lightning.devices import choose_arithmetic
-from vos_lightning.inference import PRECISIONS, for_inference
-from vos_lightning.memory import keep_freed_memory
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities
+from vos_lightning.layers.backbones import batch_norms
+from vos_lightning.layers.inference import PRECISIONS, for_inference
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.runs.memory import keep_freed_memory
 
 Size = tuple[int, int]
 AGREE = {"fp32": 1e-4, "bf16": 0.2}  # masks, 0..1, with those of the baseline, which is in fp32

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_lightning.losses import soft_iou_cost, weighted_mean
-from vos_lightning.models.rvos import RVOS
+from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
+from vos_lightning.models.rvos.network import RVOS
 
 SLOTS = 10
 

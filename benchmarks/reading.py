@@ -13,14 +13,14 @@ from torch import Tensor
 from benchmarks.measure import Row, Setup, alternate
 from vos_lightning.data.clips import IMAGENET_MEAN, IMAGENET_STD, ClipDataset
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
-from vos_lightning.memory import keep_freed_memory
+from vos_lightning.data.videos import Video
+from vos_lightning.runs.memory import keep_freed_memory
 
 Size = tuple[int, int]
 
 
-def write_video(folder: Path, frames: int, size: Size) -> Sequence:
+def write_video(folder: Path, frames: int, size: Size) -> Video:
     """Textured frames whose JPEGs have the size of YouTube-VOS's, and masks of three rectangles."""
     rng, (height, width) = np.random.default_rng(0), size
     coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
@@ -35,26 +35,26 @@ def write_video(folder: Path, frames: int, size: Size) -> Sequence:
         for i in range(3):
             mask[height // 4 : height // 2, i * width // 4 + t : (2 * i + 1) * width // 8 + t] = i + 1
         write_mask(pngs[-1], mask)
-    return Sequence("video", tuple(jpegs), tuple(pngs))
+    return Video("video", tuple(jpegs), tuple(pngs))
 
 
-def ours(sequence: Sequence, size: Size, cache: FrameCache | None):
+def ours(video: Video, size: Size, cache: FrameCache | None):
     """The data module's way; the first call fills the cache."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    clips = ClipDataset([sequence], size, 5, slots=10, augmentation=None, seed=0, cache=cache)
+    clips = ClipDataset([video], size, 5, slots=10, augmentation=None, seed=0, cache=cache)
     return lambda: _numpy(clips[0, i][:2] for i in range(len(clips)))
 
 
-def plain(sequence: Sequence, size: Size):
+def plain(video: Video, size: Size):
     """Every frame and mask decoded at its own size, then resized."""
     torch.set_num_threads(1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
     def read(t: int) -> tuple[Tensor, Tensor]:
         frame, mask = (
-            Image.open(str(sequence.frames[t])).convert("RGB"),
-            Image.open(str(sequence.mask_file(t))),
+            Image.open(str(video.frames[t])).convert("RGB"),
+            Image.open(str(video.mask_file(t))),
         )
         small = np.array(frame.resize(size[::-1], Image.Resampling.BICUBIC))
         x = (torch.from_numpy(small).permute(2, 0, 1).float() / 255 - mean) / std
@@ -64,18 +64,18 @@ def plain(sequence: Sequence, size: Size):
         frames, labels = zip(*(read(start + t) for t in range(5)), strict=True)
         return torch.stack(frames), torch.stack(labels)
 
-    return lambda: _numpy(clip(start) for start in range(0, len(sequence) - 4, 5))
+    return lambda: _numpy(clip(start) for start in range(0, len(video) - 4, 5))
 
 
-def decoding(sequence: Sequence, size: Size):
+def decoding(video: Video, size: Size):
     """Decoding alone, JPEGs at half size, the floor."""
 
     def work() -> None:
-        for t in range(len(sequence)):
-            frame = Image.open(str(sequence.frames[t]))
+        for t in range(len(video)):
+            frame = Image.open(str(video.frames[t]))
             frame.draft("RGB", size[::-1])
             frame.load()
-            Image.open(str(sequence.mask_file(t))).load()
+            Image.open(str(video.mask_file(t))).load()
 
     return work
 
@@ -93,13 +93,13 @@ def rows(
 ) -> list[Row]:
     """A row without the cache and one from it. Raises AssertionError if labels or colours do not agree."""
     with TemporaryDirectory() as name:
-        sequence = write_video(Path(name), frames, stored)
+        video = write_video(Path(name), frames, stored)
         cache = FrameCache(Path(name) / "cache", keep_free=0)
         sides: dict[str, Setup] = {
-            "decoded": partial(ours, sequence, size, None),
-            "cached": partial(ours, sequence, size, cache),
-            "plain": partial(plain, sequence, size),
-            "floor": partial(decoding, sequence, size),
+            "decoded": partial(ours, video, size, None),
+            "cached": partial(ours, video, size, cache),
+            "plain": partial(plain, video, size),
+            "floor": partial(decoding, video, size),
         }
         times = alternate(sides, repeats, processes=processes)
     colours, labels = map(np.stack, zip(*times["plain"].result, strict=True))

@@ -7,7 +7,7 @@ from functools import partial
 from benchmarks.measure import Row, Setup, alternate
 
 EVERYTHING = (
-    "import torch, torchvision, pytorch_lightning, hydra, wandb, scipy.optimize, vos_lightning.training"
+    "import torch, torchvision, pytorch_lightning, hydra, wandb, scipy.optimize, vos_lightning.runs.train"
 )
 COMMANDS = {"vos-train": "vos_lightning.apps.train", "vos-score": "vos_lightning.apps.score"}
 

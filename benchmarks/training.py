@@ -11,11 +11,11 @@ from benchmarks.floor import floor
 from benchmarks.measure import Row, Setup, alternate
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
-from vos_lightning.inference import PRECISIONS
-from vos_lightning.memory import keep_freed_memory
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.tasks.common import Optimisation
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
+from vos_lightning.layers.inference import PRECISIONS
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.training import Optimisation
+from vos_lightning.runs.memory import keep_freed_memory
 
 Size = tuple[int, int]
 AGREE = {"fp32": 1e-5, "bf16": 1e-2}  # the first loss, relative to the baseline's

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from vos_lightning.atomic import replacing, write_text
-from vos_lightning.callbacks import History
 from vos_lightning.data.images import read_mask, write_mask
 from vos_lightning.errors import InputError
-from vos_lightning.runs import Run, write_json
+from vos_lightning.runs.callbacks import History
+from vos_lightning.runs.folder import Run, write_json
 
 SETTINGS: dict = {"data": {}, "train": {}}  # of some run
 

@@ -11,13 +11,13 @@ from vos_lightning.data import checked, images, small_frames
 from vos_lightning.data.clips import check_first_masks, check_readable
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.object_clips import ObjectClips
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 
 @pytest.fixture
-def videos(tmp_path: Path) -> list[Sequence]:
+def videos(tmp_path: Path) -> list[Video]:
     found = []
     for name in "abc":
         paths = [(tmp_path / name / f"{t}.jpg", tmp_path / name / f"{t}.png") for t in range(2)]
@@ -26,7 +26,7 @@ def videos(tmp_path: Path) -> list[Sequence]:
             Image.new("RGB", (32, 24)).save(frame)
             write_mask(mask, np.full((24, 32), 3, np.uint8))
         frames, masks = zip(*paths, strict=True)
-        found.append(Sequence(name, frames, masks, presence={3: (0, 1)}))
+        found.append(Video(name, frames, masks, presence={3: (0, 1)}))
     return found
 
 
@@ -52,7 +52,7 @@ def test_what_has_passed_is_not_decoded_again(videos, decoded, tmp_path) -> None
     decoded.clear()
     check_readable(videos, 3, FrameCache(tmp_path / "cache", keep_free=0))
     assert decoded == []
-    with pytest.raises(InputError, match=r"object id 3 of sequence a exceeds model\.slots=2"):
+    with pytest.raises(InputError, match=r"object id 3 of video a exceeds model\.slots=2"):
         check_readable(videos, 2, cache)  # another question
     decoded.clear()
     check_readable(videos, 3)  # without memory
@@ -89,7 +89,7 @@ def test_first_masks_are_remembered_by_what_starts_in_them(videos, decoded, tmp_
     decoded.clear()
     ObjectClips(videos, (24, 32), None, 0, cache)
     assert decoded == []
-    other = Sequence("a", videos[0].frames, videos[0].masks, presence={2: (0, 1)})
+    other = Video("a", videos[0].frames, videos[0].masks, presence={2: (0, 1)})
     with pytest.raises(InputError, match="starts object 2 here"):
         check_first_masks([other], cache)
 

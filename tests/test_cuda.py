@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from vos_lightning.backbones import batch_norms
-from vos_lightning.checkpoints import read_model_weights
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
-from vos_lightning.inference import for_inference
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S
-from vos_lightning.propagation import Protocol, probabilities
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.common import ClipTask, Optimisation
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
-from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage
-from vos_lightning.training import train
+from vos_lightning.evaluation.propagation import Protocol, probabilities
+from vos_lightning.layers.backbones import batch_norms
+from vos_lightning.layers.inference import for_inference
+from vos_lightning.layers.weights import read_model_weights
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import ClipTask, Optimisation
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import train
 
 pytestmark = [
     pytest.mark.cuda,

@@ -13,7 +13,7 @@ HEIGHT, WIDTH, FRAMES = 24, 46, 4
 
 
 def tree(root, masks, lists, resolution="480p", name="seq"):
-    """Writes one sequence; masks: file index -> image."""
+    """Writes one video; masks: file index -> image."""
     frames, annotations = (root / kind / resolution / name for kind in ("JPEGImages", "Annotations"))
     frames.mkdir(parents=True)
     annotations.mkdir(parents=True)
@@ -41,25 +41,25 @@ def drawn(mode, *values):
 @pytest.mark.parametrize("mode", ["P", "L", "LA"])
 def test_ids_and_void_are_read_in_every_mode(tmp_path, mode):
     masks = {t: drawn(mode, 0, 1, 2, 255) for t in range(FRAMES)}
-    sequence = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
-    assert sequence.objects == (1, 2)
-    assert set(np.unique(sequence.mask(1))) == {0, 1, 2, 255}
-    assert sequence.mask(0).shape == (HEIGHT, WIDTH) == sequence.frame(0).shape[:2]
+    video = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
+    assert video.objects == (1, 2)
+    assert set(np.unique(video.mask(1))) == {0, 1, 2, 255}
+    assert video.mask(0).shape == (HEIGHT, WIDTH) == video.frame(0).shape[:2]
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "LA"])
-def test_a_sequence_of_0_and_255_alone_is_one_object(tmp_path, mode):
+def test_a_video_of_0_and_255_alone_is_one_object(tmp_path, mode):
     masks = {t: drawn(mode, 0, 255) for t in range(FRAMES)}
-    sequence = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
-    assert sequence.objects == (1,)
-    assert set(np.unique(sequence.mask(2))) == {0, 1}
+    video = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
+    assert video.objects == (1,)
+    assert set(np.unique(video.mask(2))) == {0, 1}
 
 
 def test_255_beside_an_id_in_any_frame_is_void(tmp_path):
     masks = {t: drawn("L", 0, 255) for t in range(FRAMES)} | {3: drawn("L", 0, 1, 255)}
-    sequence = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
-    assert sequence.objects == ()
-    assert 255 in sequence.mask(0)
+    video = load_davis(tree(tmp_path, masks, {"2017/val.txt": "seq\n"}), "val")[0]
+    assert video.objects == ()
+    assert 255 in video.mask(0)
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_255_beside_an_id_in_any_frame_is_void(tmp_path):
 )
 def test_davis_2016_lists_hold_names_or_pairs_of_paths(tmp_path, path, text):
     masks = {t: drawn("L", 0, 255) for t in range(FRAMES)}
-    sequences = load_davis(tree(tmp_path, masks, {path: text}), "val", year=2016)
-    assert [(s.name, len(s)) for s in sequences] == [("seq", FRAMES)]
+    videos = load_davis(tree(tmp_path, masks, {path: text}), "val", year=2016)
+    assert [(s.name, len(s)) for s in videos] == [("seq", FRAMES)]
 
 
 def test_davis_2016_is_one_object_whatever_the_ids(tmp_path):
     masks = {t: drawn("P", 0, 1, 2, 255) for t in range(FRAMES)}
-    sequence = load_davis(tree(tmp_path, masks, {"2016/val.txt": "seq\n"}), "val", year=2016)[0]
-    assert sequence.objects == (1,)
-    assert (sequence.mask(0)[0, :4] == [0, 1, 1, 255]).all()
+    video = load_davis(tree(tmp_path, masks, {"2016/val.txt": "seq\n"}), "val", year=2016)[0]
+    assert video.objects == (1,)
+    assert (video.mask(0)[0, :4] == [0, 1, 1, 255]).all()
 
 
 def test_test_splits_need_first_masks_only(tmp_path):
     root = tree(tmp_path, {0: drawn("P", 0, 1)}, {"2017/test-dev.txt": "seq\n"}, "Full-Resolution")
-    sequence = load_davis(root, "test-dev", resolution="Full-Resolution", first_mask_only=True)[0]
-    assert sequence.masks[1:] == (None,) * (FRAMES - 1)
-    with pytest.raises(InputError, match=r"00001\.png: no such file; sequence seq"):
+    video = load_davis(root, "test-dev", resolution="Full-Resolution", first_mask_only=True)[0]
+    assert video.masks[1:] == (None,) * (FRAMES - 1)
+    with pytest.raises(InputError, match=r"00001\.png: no such file; video seq"):
         load_davis(root, "test-dev", resolution="Full-Resolution")
     with pytest.raises(InputError, match="has no mask for this frame"):
-        sequence.mask(1)
+        video.mask(1)
 
 
 def test_faults_of_a_tree_are_named(tmp_path):
@@ -101,7 +101,7 @@ def test_faults_of_a_tree_are_named(tmp_path):
     root = tree(tmp_path / "a", {}, {"2017/val.txt": "seq\n"})
     with pytest.raises(InputError, match=r"val2\.txt: no such file"):
         load_davis(root, "val2")
-    with pytest.raises(InputError, match="sequence seq has no first mask"):
+    with pytest.raises(InputError, match="video seq has no first mask"):
         load_davis(root, "val")
     (root / "ImageSets/2017/val.txt").write_text("other\n")
     with pytest.raises(InputError, match="other: no JPEG frames"):
@@ -111,22 +111,22 @@ def test_faults_of_a_tree_are_named(tmp_path):
 def test_faults_of_files_are_named(tmp_path):
     masks = {t: drawn("P", 0, 1) for t in range(FRAMES)}
     root = tree(tmp_path, masks, {"2017/val.txt": "seq\n"})
-    sequences = load_davis(root, "val")
-    check_readable(sequences, slots=1)
+    videos = load_davis(root, "val")
+    check_readable(videos, slots=1)
 
     small = root / "Annotations/480p/seq/00002.png"
     write_mask(small, np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match=r"00002\.png: mask of 4x4 pixels for a frame of 46x24"):
-        check_readable(sequences, slots=1)
+        check_readable(videos, slots=1)
     masks[2].save(small)
 
     frame = root / "JPEGImages/480p/seq/00003.jpg"
     frame.write_bytes(frame.read_bytes()[:200])
     with pytest.raises(InputError, match=r"00003\.jpg: not a readable image"):
-        check_readable(sequences, slots=1)
+        check_readable(videos, slots=1)
 
     drawn("P", 0, 3).save(root / "Annotations/480p/seq/00000.png")
-    with pytest.raises(InputError, match=r"00000\.png: object id 3 of sequence seq exceeds model\.slots=2"):
+    with pytest.raises(InputError, match=r"00000\.png: object id 3 of video seq exceeds model\.slots=2"):
         ClipDataset(load_davis(root, "val"), (32, 64), 2, slots=2, augmentation=None, seed=0)
 
 

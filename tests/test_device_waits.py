@@ -16,14 +16,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vos_lightning import propagation
 from vos_lightning.data.clips import Clip
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
-from vos_lightning.tasks.common import Optimisation
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
-from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage
+from vos_lightning.evaluation import propagation
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import Optimisation
 
 SIZE = (64, 96)
 SMALL = ("resnet18", "none")  # few operations

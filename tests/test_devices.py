@@ -9,13 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Trainer
 
-from vos_lightning import configuration, training
+from vos_lightning import configuration
 from vos_lightning.apps import train as apps_train
 from vos_lightning.configuration import build_data, cores
 from vos_lightning.devices import choose_arithmetic, choose_device
 from vos_lightning.errors import InputError
-from vos_lightning.memory import peak_memory, restart_peak_memory
-from vos_lightning.sweep import compose_train
+from vos_lightning.runs import train as training
+from vos_lightning.runs.memory import peak_memory, restart_peak_memory
+from vos_lightning.runs.sweep import compose_train
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from vos_lightning import fields
 from vos_lightning.apps.cli import report_errors
 from vos_lightning.configuration import CONF, ROOT
 from vos_lightning.errors import InputError
-from vos_lightning.memory import check_memory
-from vos_lightning.sweep import compose_train
-from vos_lightning.training import train
+from vos_lightning.runs.memory import check_memory
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import train
 
 FILES = sorted(path for folder in (CONF, ROOT / "sweeps") for path in folder.rglob("*.yaml"))
 

@@ -123,10 +123,10 @@ def test_faults_of_a_split_list_are_named(davis: Path, content: bytes, words: st
 
 def test_a_frame_that_is_a_loop_of_links_is_named_where_sizes_are_taken(davis: Path) -> None:
     replace(davis / "JPEGImages/480p/a/00001.jpg", lambda p: p.symlink_to(p.name))
-    sequences = load_davis(davis, "val")
+    videos = load_davis(davis, "val")
     for use in (fingerprint, lambda found: check_readable(found, 10)):
         with pytest.raises(InputError, match=r"00001\.jpg: cannot be read"):
-            use(sequences)
+            use(videos)
 
 
 @pytest.mark.parametrize("root", ["n" * 400, "file", "file/x"])

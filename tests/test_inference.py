@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vos_lightning.backbones import batch_norms
 from vos_lightning.errors import InputError
-from vos_lightning.inference import for_inference
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import Protocol, probabilities
+from vos_lightning.evaluation.propagation import Protocol, probabilities
+from vos_lightning.layers.backbones import batch_norms
+from vos_lightning.layers.inference import for_inference
+from vos_lightning.models.rvos.network import RVOS
 
 SIZE = (70, 102)  # no multiple of 4
 

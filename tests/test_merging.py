@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from vos_lightning.errors import InputError
-from vos_lightning.merging import RULES, Merger
-from vos_lightning.models.rvos import RVOS, Features, State, Step
-from vos_lightning.propagation import Protocol, probabilities, propagate
+from vos_lightning.evaluation.merging import RULES, Merger
+from vos_lightning.evaluation.propagation import Protocol, probabilities, propagate
+from vos_lightning.models.rvos.network import RVOS, Features, State, Step
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

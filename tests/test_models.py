@@ -12,14 +12,14 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vos_lightning.attention import AFFINITIES, NonLocalBlock
-from vos_lightning.backbones import LEVELS, Backbone
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS, State
-from vos_lightning.recurrence import ConvGRU, ConvLSTM, SplitConv2d
-from vos_lightning.tasks.common import Optimisation
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
+from vos_lightning.layers.attention import AFFINITIES, NonLocalBlock
+from vos_lightning.layers.backbones import LEVELS, Backbone
+from vos_lightning.layers.recurrence import ConvGRU, ConvLSTM, SplitConv2d
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS, State
+from vos_lightning.models.training import Optimisation
 
 SIZE = (64, 96)
 SMALL: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 16}

@@ -1,4 +1,4 @@
-"""Names of videos, frames and sequences: one part of a path, or refused in a sentence at every door."""
+"""Names of videos, frames and videos: one part of a path, or refused in a sentence at every door."""
 
 import json
 import zipfile
@@ -14,7 +14,7 @@ from vos_lightning.data.davis import load_davis
 from vos_lightning.data.files import read_names
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.names import checked_name
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.data.youtube_vos import load_youtube_vos
 from vos_lightning.errors import InputError
@@ -121,4 +121,4 @@ def test_members_of_a_zip_stay_in_it(tmp_path: Path, member: str) -> None:
 
 def test_no_sequence_has_a_name_that_leads_elsewhere() -> None:
     with pytest.raises(InputError, match=r"^x/0\.jpg: "):
-        Sequence("../evil", (Path("x/0.jpg"),), (None,))
+        Video("../evil", (Path("x/0.jpg"),), (None,))

@@ -13,16 +13,16 @@ from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import Augmentation, Clip, to_network
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
-from vos_lightning.data.sequence import Sequence, sequence_of
+from vos_lightning.data.videos import Video, video_of
 from vos_lightning.errors import InputError
-from vos_lightning.sweep import compose_train
+from vos_lightning.runs.sweep import compose_train
 
 SIZE = (32, 48)
 FRAMES, STRIDE, LATE = 21, 5, 10  # every fifth frame is annotated; object 4 comes late
 
 
 @pytest.fixture
-def sequence(tmp_path: Path) -> Sequence:
+def video(tmp_path: Path) -> Video:
     """A video whose frames have their number as brightness; object 2 moves on and is gone in frame 15."""
     frames, masks = [], []
     for t in range(FRAMES):
@@ -36,7 +36,7 @@ def sequence(tmp_path: Path) -> Sequence:
             if t >= LATE:
                 labels[20:30, 8:20] = 4
             write_mask(masks[-1], labels)
-    return sequence_of("video", tuple(frames), tuple(masks))
+    return video_of("video", tuple(frames), tuple(masks))
 
 
 def times_of(clip: Clip) -> list[int]:
@@ -48,10 +48,8 @@ def times_of(clip: Clip) -> list[int]:
 
 @pytest.mark.parametrize(("number", "ident"), [(0, 2), (1, 4), (2, 2)])
 @pytest.mark.parametrize("every_frame", [False, True])
-def test_a_clip_holds_its_object_alone(
-    sequence: Sequence, number: int, ident: int, every_frame: bool
-) -> None:
-    clips, starts = ObjectClips([sequence], SIZE, None, 0), set()
+def test_a_clip_holds_its_object_alone(video: Video, number: int, ident: int, every_frame: bool) -> None:
+    clips, starts = ObjectClips([video], SIZE, None, 0), set()
     for epoch in range(40):
         clip = clips[Draw(epoch, number, 3, every_frame)]
         times = times_of(clip)
@@ -60,7 +58,7 @@ def test_a_clip_holds_its_object_alone(
         assert clip.labels[0].any()
         assert clip.counts.flatten().tolist() == [float(t % STRIDE == 0) for t in times]
         for t, labels, count in zip(times, clip.labels, clip.counts, strict=True):
-            expected = (sequence.mask(t) == ident) if count else np.zeros(SIZE, bool)
+            expected = (video.mask(t) == ident) if count else np.zeros(SIZE, bool)
             assert np.array_equal(labels.numpy(), expected)
         starts.add(times[0])
     # Wherever the object is listed and the clip fits, and nowhere else.
@@ -75,35 +73,33 @@ def test_a_clip_holds_its_object_alone(
     )
 
 
-def test_a_short_video_repeats_its_last_frame(sequence: Sequence) -> None:
-    clips = ObjectClips([sequence], SIZE, None, 0)
+def test_a_short_video_repeats_its_last_frame(video: Video) -> None:
+    clips = ObjectClips([video], SIZE, None, 0)
     assert times_of(clips[Draw(0, 1, 5)]) == [10, 15, 20, 20, 20]
     assert times_of(clips[Draw(0, 1, 13, True)]) == [*range(10, 21), 20, 20]
 
 
-def test_the_object_stays_in_the_first_frame_of_a_warped_clip(sequence: Sequence) -> None:
+def test_the_object_stays_in_the_first_frame_of_a_warped_clip(video: Video) -> None:
     wild = Augmentation(translation=0.6)
-    clips = ObjectClips([sequence], SIZE, wild, 0)
+    clips = ObjectClips([video], SIZE, wild, 0)
     assert all(clips[Draw(0, number, 2)].labels[0].any() for number in range(30))
 
 
-def test_what_is_never_visible_has_no_loss(sequence: Sequence) -> None:
-    clip = ObjectClips([sequence], SIZE, Augmentation(flip=0, rotation=0, zoom=(20, 20)), 0)[Draw(0, 0, 2)]
+def test_what_is_never_visible_has_no_loss(video: Video) -> None:
+    clip = ObjectClips([video], SIZE, Augmentation(flip=0, rotation=0, zoom=(20, 20)), 0)[Draw(0, 0, 2)]
     assert not clip.labels[0].any() and not clip.counts.any()
     with pytest.raises(InputError, match="no object to train on"):
-        ObjectClips(
-            [Sequence("empty", sequence.frames[15:], sequence.masks[15:], presence={})], SIZE, None, 0
-        )
+        ObjectClips([Video("empty", video.frames[15:], video.masks[15:], presence={})], SIZE, None, 0)
 
 
-def test_a_video_gives_one_of_its_objects_at_random(sequence: Sequence) -> None:
-    alone = Sequence("alone", sequence.frames, sequence.masks, presence={2: (5, 10)})
-    clips = ObjectClips([sequence, alone], SIZE, None, 0, draw="video")
+def test_a_video_gives_one_of_its_objects_at_random(video: Video) -> None:
+    alone = Video("alone", video.frames, video.masks, presence={2: (5, 10)})
+    clips = ObjectClips([video, alone], SIZE, None, 0, draw="video")
     assert len(clips) == 2
 
     def ident_of(draw: Draw) -> int:
         clip = clips[draw]
-        shown = sequence.mask(times_of(clip)[0])
+        shown = video.mask(times_of(clip)[0])
         return int(np.unique(shown[clip.labels[0].numpy() > 0]).item())
 
     drawn = [ident_of(Draw(0, number, 2)) for number in range(0, 60, 2)]
@@ -116,8 +112,8 @@ def test_a_video_gives_one_of_its_objects_at_random(sequence: Sequence) -> None:
 
 
 @pytest.mark.parametrize("every_frame", [False, True])
-def test_clips_may_be_the_objects_first_frames(sequence: Sequence, every_frame: bool) -> None:
-    clips = ObjectClips([sequence], SIZE, None, 0, start="first")
+def test_clips_may_be_the_objects_first_frames(video: Video, every_frame: bool) -> None:
+    clips = ObjectClips([video], SIZE, None, 0, start="first")
     for number, first in ((0, 0), (1, LATE)):
         times = [times_of(clips[Draw(epoch, number, 3, every_frame)]) for epoch in range(5)]
         step = 1 if every_frame else STRIDE
@@ -125,9 +121,9 @@ def test_clips_may_be_the_objects_first_frames(sequence: Sequence, every_frame: 
 
 
 @pytest.mark.parametrize("fields", [{"draw": "x"}, {"start": "x"}])
-def test_unknown_ways_to_draw_are_named(sequence: Sequence, fields: dict[str, str]) -> None:
+def test_unknown_ways_to_draw_are_named(video: Video, fields: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"data\.(draw|clip_start)=x: unknown; choose one of"):
-        ObjectClips([sequence], SIZE, None, 0, **fields)
+        ObjectClips([video], SIZE, None, 0, **fields)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +148,10 @@ def test_a_batch_has_one_length_and_all_lengths_occur() -> None:
     assert set.union(*lengths) == set(range(5, 12))
 
 
-def test_seed_and_epoch_decide_the_clips(sequence: Sequence) -> None:
+def test_seed_and_epoch_decide_the_clips(video: Video) -> None:
     def batches(seed: int, epoch: int, samples: int = 12) -> list[Clip]:
         clips, sampler = (
-            ObjectClips([sequence], SIZE, Augmentation(), seed),
+            ObjectClips([video], SIZE, Augmentation(), seed),
             DrawSampler(samples, 4, (2, 4), seed),
         )
         sampler.set_epoch(epoch)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet101
 
-from vos_lightning.checkpoints import load_strictly, read_model_weights
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos import RVOS, Decoder, Features
+from vos_lightning.layers.weights import load_strictly, read_model_weights
+from vos_lightning.models.rvos.network import RVOS, Decoder, Features
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SIZE = (256, 448)

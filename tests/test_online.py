@@ -13,13 +13,13 @@ from test_s2s import SIZE, ready
 from test_s2s_videos import box, video
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.sequence import Sequence, sequence_of
+from vos_lightning.data.videos import Video, video_of
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import Segmenter
-from vos_lightning.models.s2s import S2S
-from vos_lightning.online import OnlineLearning, fill, possible_frame, tune
-from vos_lightning.propagation import Protocol
-from vos_lightning.tasks.s2s import unroll
+from vos_lightning.evaluation.propagation import Protocol
+from vos_lightning.evaluation.videos import Segmenter
+from vos_lightning.models.s2s.module import unroll
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.s2s.online import OnlineLearning, fill, possible_frame, tune
 
 SETTINGS = OnlineLearning(steps=15, lr=5e-3, pairs=2)
 
@@ -120,7 +120,7 @@ def test_a_mask_without_objects_teaches_nothing() -> None:
         OnlineLearning(steps=0)
 
 
-def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]) -> Sequence:
+def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]) -> Video:
     folder.mkdir()
     paths = tuple(folder / f"{t:05d}.png" for t in range(len(frames)))
     for path, frame in zip(paths, frames, strict=True):
@@ -128,7 +128,7 @@ def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]
     for t, mask in masks.items():
         write_mask(folder / f"mask{t}.png", mask)
     found = tuple(folder / f"mask{t}.png" if t in masks else None for t in range(len(frames)))
-    return sequence_of(folder.name, paths, found)
+    return video_of(folder.name, paths, found)
 
 
 def test_sequences_do_not_learn_from_each_other(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_sequences_do_not_learn_from_each_other(tmp_path: Path) -> None:
     second = written(tmp_path / "second", [frame] * 3, {0: mask})
     model, protocol = ready(), Protocol(SIZE, merge="argmax", background=0.1)  # low, to show faint objects
 
-    def masks(online: OnlineLearning | None, *sequences: Sequence) -> np.ndarray:
+    def masks(online: OnlineLearning | None, *videos: Video) -> np.ndarray:
         segmenter = Segmenter(model, protocol, online=online)
-        return np.stack([list(segmenter.masks(s)) for s in sequences][-1])
+        return np.stack([list(segmenter.masks(s)) for s in videos][-1])
 
     alone = masks(SETTINGS, second)
     assert np.array_equal(masks(SETTINGS, first, second), alone)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vos_lightning.errors import InputError
-from vos_lightning.plots import GAP, loss_curves, overlay_sheet, position_curves
+from vos_lightning.report.plots import GAP, loss_curves, overlay_sheet, position_curves
 
 LIMITS = [b / 10 for b in range(11)]
 

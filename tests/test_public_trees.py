@@ -12,11 +12,11 @@ from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import ClipDataset, check_readable
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.modules import VideoData, fingerprint
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.statistics import FORMATS, Scale, formats_of
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
-from vos_lightning.sweep import compose_train
+from vos_lightning.runs.sweep import compose_train
 
 HEIGHT, WIDTH = 24, 40
 
@@ -38,8 +38,8 @@ def mask(path: Path, shape: np.ndarray, mode: str = "L") -> None:
     Image.fromarray(shape.astype(np.uint8) * 255).convert(mode).save(path)
 
 
-def masks_of(sequence: Sequence) -> dict[int, np.ndarray]:
-    return {t: sequence.mask(t) for t in sequence.annotated}
+def masks_of(video: Video) -> dict[int, np.ndarray]:
+    return {t: video.mask(t) for t in video.annotated}
 
 
 @pytest.fixture
@@ -79,19 +79,19 @@ def youtube_objects(tmp_path: Path) -> Path:
 
 
 def test_segtrack_gives_a_sequence_for_each_object_from_its_first_mask(segtrack: Path) -> None:
-    sequences = {s.name: s for s in load_segtrack(segtrack)}
-    assert list(sequences) == ["bird", "bmx-1", "bmx-2"]
-    assert [len(s) for s in sequences.values()] == [3, 3, 2]
+    videos = {s.name: s for s in load_segtrack(segtrack)}
+    assert list(videos) == ["bird", "bmx-1", "bmx-2"]
+    assert [len(s) for s in videos.values()] == [3, 3, 2]
     for name, lefts in {"bird": (18, 19, 20), "bmx-1": (0, 0, 0), "bmx-2": (20, 20)}.items():
-        found = masks_of(sequences[name])
+        found = masks_of(videos[name])
         assert all(np.array_equal(found[t], square(left)) for t, left in enumerate(lefts))
-    check_readable(sequences.values(), slots=1)
+    check_readable(videos.values(), slots=1)
 
 
 def test_jumpcut_finds_frames_and_masks_in_the_order_of_their_numbers(jumpcut: Path) -> None:
-    sequences = load_jumpcut(jumpcut)
-    assert [s.name for s in sequences] == ["ANIMAL-bear", "FAST-dance"]
-    for s in sequences:
+    videos = load_jumpcut(jumpcut)
+    assert [s.name for s in videos] == ["ANIMAL-bear", "FAST-dance"]
+    for s in videos:
         assert [p.stem for p in s.frames] == ["8", "9", "10", "11"]
         assert all(np.array_equal(m, square(8 + t)) for t, m in masks_of(s).items())
 
@@ -206,11 +206,11 @@ def synthetic(name: str, cache: Path) -> VideoData:
 
 def test_synthetic_settings_share_val_and_the_second_adds_to_train(tmp_path: Path) -> None:
     one, two = (synthetic(name, tmp_path) for name in ("synthetic_2016", "synthetic_192"))
-    assert fingerprint(one.sequences("val")) == fingerprint(two.sequences("val"))
-    first, second = one.sequences("train"), two.sequences("train")
+    assert fingerprint(one.videos("val")) == fingerprint(two.videos("val"))
+    first, second = one.videos("train"), two.videos("train")
     assert [s.frames for s in second[:2]] == [s.frames for s in first]
     assert [len(s) for s in second] == [4] * 2 + [3] * 6
-    check_readable([*second, *one.sequences("val")], slots=1)
+    check_readable([*second, *one.videos("val")], slots=1)
     assert all(s.objects == (1,) and s.mask(0).mean() > 0.02 for s in second)
     trees = {path.name: formats_of(path) for path in next(tmp_path.glob("synthetic-trees-*")).iterdir()}
     assert trees == {
@@ -228,7 +228,7 @@ def test_a_root_that_is_not_set_is_left_out_with_a_line(
     data = build_data(
         compose_train(["data=davis2016_192", f"data.root={root}", f"data.segtrack_root={segtrack}"])
     )
-    assert [s.name for s in data.sequences("train")] == ["trained", "bird", "bmx-1", "bmx-2"]
-    assert [s.name for s in data.sequences("val")] == ["valed"]
+    assert [s.name for s in data.videos("train")] == ["trained", "bird", "bmx-1", "bmx-2"]
+    assert [s.name for s in data.videos("val")] == ["valed"]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["data.jumpcut_root", "data.youtube_objects_root"]

@@ -13,18 +13,19 @@ import pytest
 import torch
 from torch import nn
 
-from vos_lightning import configuration, evaluation
+from vos_lightning import configuration
 from vos_lightning.apps.predict import main
-from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import load_run
+from vos_lightning.evaluation import videos as evaluation
+from vos_lightning.evaluation.videos import load_run
+from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.plain import parse_yaml
-from vos_lightning.runs import read_result, scored_weights, settings
+from vos_lightning.runs.folder import read_result, scored_weights, settings
+from vos_lightning.runs.sweep import compose_train
 from vos_lightning.scoring.rules import DavisRules
-from vos_lightning.sweep import compose_train
 
 SMALL = ["scale=embedded", "model.hidden=8", "data.size=[32,64]"]
 
@@ -271,7 +272,7 @@ def test_a_checkpoint_of_another_size_is_refused_before_the_model_takes_memory(
 
 
 def test_a_checkpoint_holds_all_weights_so_that_none_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vos_lightning import backbones
+    from vos_lightning.layers import backbones
 
     asked: list[Any] = []
     known = backbones.get_model
@@ -325,7 +326,7 @@ def test_an_interrupted_prediction_says_what_is_missing(
         monkeypatch.setattr(evaluation, "write_mask", fail)
         out = run / f"masks{words[:2]}"
         said = end_of(capsys, run, out, "--root", tree)
-        assert words in said and f"1 of 3 sequences are written, val-0001, val-0002 not; remove {out}" in said
+        assert words in said and f"1 of 3 videos are written, val-0001, val-0002 not; remove {out}" in said
         assert len(list(out.glob("val-0000/*.png"))) == 2
 
 

@@ -18,15 +18,15 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from vos_lightning.apps.cli import report_errors
-from vos_lightning.callbacks import Progress
 from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import ClipDataset
 from vos_lightning.data.object_clips import ObjectClips
 from vos_lightning.errors import InputError
+from vos_lightning.models.rvos.module import Segmentation
 from vos_lightning.processes import Interrupted
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.rvos import Segmentation
-from vos_lightning.training import run_of, train
+from vos_lightning.runs.callbacks import Progress
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import run_of, train
 
 Compose = Callable[..., DictConfig]
 

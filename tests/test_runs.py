@@ -14,15 +14,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vos_lightning import tables
-from vos_lightning.checkpoints import read_model_weights
 from vos_lightning.configuration import CONF, ROOT, build_model
 from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
-from vos_lightning.runs import Run, settings, write_json
-from vos_lightning.sweep import compose_train, expand
-from vos_lightning.table_notes import notes
-from vos_lightning.training import train
+from vos_lightning.layers.weights import read_model_weights
+from vos_lightning.report import tables
+from vos_lightning.report.notes import notes
+from vos_lightning.runs.folder import Run, settings, write_json
+from vos_lightning.runs.sweep import compose_train, expand
+from vos_lightning.runs.train import train
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
 DATA = ["data.spec.train=2", "data.spec.val=1", "data.spec.test=2", "data.spec.frames=10"]
@@ -153,7 +153,7 @@ def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
 
 BAD = {
     "model.backbone=resnet9000": "model.backbone=resnet9000: unknown; choose one of",
-    "model.slots=1": r"object id \d of sequence .* exceeds model.slots=1",
+    "model.slots=1": r"object id \d of video .* exceeds model.slots=1",
     "train.stages=[{epochs: 1, lr: 1}]": r"train.stages: \{'epochs': 1, 'lr': 1\} is no stage",
     "train.init_from=missing.ckpt": "missing.ckpt: no such checkpoint",
     "train.stages=[{epochs: 1, keep: first}]": "train.stages: keep=first: unknown; choose one of last",
@@ -257,7 +257,7 @@ def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp
     train_cfg = compose_train([*DATA, f"data.cache={cache}"])
     from vos_lightning.configuration import build_data
 
-    build_data(train_cfg).sequences("train")
+    build_data(train_cfg).videos("train")
     root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
     cells = davis_cells(root, tmp_path)
     columns, lines = tables.cells_of(tables.build_table(cells))
@@ -290,13 +290,13 @@ def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
     )
     names = zipfile.ZipFile(tmp_path / "masks.zip").namelist()
     assert sorted(names) == sorted(str(p.relative_to(out)) for p in out.glob("*/*.png"))
-    sequence = split.read_text().split()[0]
-    first, given = (p / sequence / "00000.png" for p in (out, root / "Annotations/480p"))
+    video = split.read_text().split()[0]
+    first, given = (p / video / "00000.png" for p in (out, root / "Annotations/480p"))
     assert (read_mask(first) == read_mask(given)).all()
 
     another = command("vos-predict", folder, tmp_path / "b", "--root", root, "--set", "model.cell=lstm")
     assert another.returncode == 2 and "a checkpoint of another model" in another.stderr
-    bare = command("vos-predict", folder, tmp_path / "b", "--frames", root / "JPEGImages/480p" / sequence)
+    bare = command("vos-predict", folder, tmp_path / "b", "--frames", root / "JPEGImages/480p" / video)
     assert bare.returncode == 2 and "no mask is given" in bare.stderr
     assert not (tmp_path / "b").exists()
     assert command("vos-predict", folder, out, "--root", root).returncode == 2

@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.backbones import Backbone, set_batch_norm
-from vos_lightning.checkpoints import load_strictly
 from vos_lightning.configuration import build_model
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.models.s2s import S2S
-from vos_lightning.recurrence import SequenceConvLSTM
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.common import Optimisation
-from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage, unroll
+from vos_lightning.layers.backbones import Backbone, set_batch_norm
+from vos_lightning.layers.recurrence import SequenceConvLSTM
+from vos_lightning.layers.weights import load_strictly
+from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage, unroll
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import Optimisation
+from vos_lightning.runs.sweep import compose_train
 
 SIZE = (32, 64)
 SMALL: dict[str, Any] = {

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vos_lightning import tables
 from vos_lightning.configuration import build_model
 from vos_lightning.errors import InputError
 from vos_lightning.fields import check_config
-from vos_lightning.reports import report
-from vos_lightning.runs import Run, scored_weights
-from vos_lightning.sweep import Cell, compose_train, expand
-from vos_lightning.training import run_of, train
+from vos_lightning.report import tables
+from vos_lightning.report.figures import report
+from vos_lightning.runs.folder import Run, scored_weights
+from vos_lightning.runs.sweep import Cell, compose_train, expand
+from vos_lightning.runs.train import run_of, train
 
 YOUTUBE = "{seed: 0, train: 6, valid: 6, test: 0, frames: 4, height: 32, width: 64}"
 TREES = (

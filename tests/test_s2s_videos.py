@@ -11,9 +11,9 @@ from torch import Tensor
 
 from test_s2s import SIZE, name_of, ready
 from vos_lightning.data.clips import to_network
-from vos_lightning.models.s2s import S2S
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
-from vos_lightning.tasks.s2s import unroll
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.models.s2s.module import unroll
+from vos_lightning.models.s2s.network import S2S
 
 PROTOCOL = Protocol(SIZE, merge="argmax")
 

@@ -89,7 +89,7 @@ def test_unsupervised_on_folders(folders, capsys):
     ("change", "arguments", "message"),
     [
         (None, "{t}/nowhere {p}", "nowhere: no such folder"),
-        (None, "{t}/a {p}", "truth/a: no sequence folder"),
+        (None, "{t}/a {p}", "truth/a: no video folder"),
         (lambda t, p: (t / "c").mkdir(), "{t} {p}", "truth/c: no PNG masks"),
         (lambda t, p: (p / "b").rename(p / "c"), "{t} {p}", "predictions/b: no such folder"),
         (lambda t, p: (p / "a/00003.png").unlink(), "{t} {p}", "predictions/a/00003.png: no such file"),

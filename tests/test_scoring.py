@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import uniform_filter
 
 from vos_lightning.errors import InputError
-from vos_lightning.scoring.davis import score_sequence, summarise
+from vos_lightning.scoring.davis import score_video, summarise
 from vos_lightning.scoring.measures import (
     boundary_f,
     boundary_radius,
@@ -150,12 +150,12 @@ def test_decay_of_a_long_sequence():
 
 def test_object_absent_for_a_while_and_missed():
     truth = [canvas(ONE) if 1 <= t <= 5 else canvas(ONE, TWO) for t in range(10)]
-    assert jf(score_sequence(truth, [canvas(ONE)] * 10)) == [(1, 1), (0.625, 0.625)]
+    assert jf(score_video(truth, [canvas(ONE)] * 10)) == [(1, 1), (0.625, 0.625)]
 
 
 def test_void_is_background():
     truth = [canvas(ONE, (255, 20, 60, 40, 10))] * 10
-    (score,) = score_sequence(truth, [canvas((1, 20, 20, 40, 50))] * 10).objects
+    (score,) = score_video(truth, [canvas((1, 20, 20, 40, 50))] * 10).objects
     assert score.j.mean == 0.8 and score.f.mean < 1
 
 
@@ -163,7 +163,7 @@ def test_extra_id_is_an_error_that_names_it():
     predicted = [canvas(ONE)] * 10
     predicted[4] = canvas(ONE, (3, 0, 0, 5, 5))
     with pytest.raises(InputError, match=r"swan, frame 4: id 3"):
-        score_sequence([canvas(ONE)] * 10, predicted, name="swan")
+        score_video([canvas(ONE)] * 10, predicted, name="swan")
 
 
 @pytest.mark.parametrize("t", [0, 9])
@@ -171,31 +171,31 @@ def test_frames_that_are_not_scored_may_hold_anything(t):
     predicted = [canvas(ONE)] * 10
     for mask in (canvas(ONE, (3, 0, 0, 5, 5)), canvas(shape=(5, 5)), None):
         predicted[t] = mask
-        assert jf(score_sequence([canvas(ONE)] * 10, predicted)) == [(1, 1)]
+        assert jf(score_video([canvas(ONE)] * 10, predicted)) == [(1, 1)]
 
 
 def test_id_without_pixels_counts_as_an_object():
     masks = [canvas(ONE, (3, 60, 100, 30, 50))] * 10
-    assert jf(score_sequence(masks, masks)) == [(1, 1)] * 3
+    assert jf(score_video(masks, masks)) == [(1, 1)] * 3
 
 
 def test_object_that_comes_later_is_not_scored():
     truth = [canvas(ONE) if t < 4 else canvas(ONE, TWO) for t in range(10)]
-    assert jf(score_sequence(truth, [canvas(ONE)] * 10)) == [(1, 1)]
+    assert jf(score_video(truth, [canvas(ONE)] * 10)) == [(1, 1)]
 
 
 def test_empty_prediction():
-    assert jf(score_sequence([canvas(ONE)] * 10, [canvas(ONE)] + [canvas()] * 9)) == [(0, 0)]
+    assert jf(score_video([canvas(ONE)] * 10, [canvas(ONE)] + [canvas()] * 9)) == [(0, 0)]
 
 
 def test_object_gone_but_still_predicted():
     truth = [canvas(ONE)] * 4 + [canvas()] * 6
-    (score,) = score_sequence(truth, [canvas(ONE)] * 10).objects
+    (score,) = score_video(truth, [canvas(ONE)] * 10).objects
     assert score.j == score.f == (0.375, 0.375, 1.0)
 
 
 def test_half_a_box():
-    (score,) = score_sequence([canvas(ONE)] * 10, [canvas(HALF)] * 10).objects
+    (score,) = score_video([canvas(ONE)] * 10, [canvas(HALF)] * 10).objects
     assert score.j == (0.5, 0, 0)
     assert score.f == pytest.approx((0.6071, 1, 0), abs=5e-5)
 
@@ -206,7 +206,7 @@ def test_half_a_box():
 )
 def test_last_quarter_half_a_box(length, j, f, j_decay, f_decay):
     predicted = (canvas(ONE if t < length * 3 // 4 else HALF) for t in range(length))
-    (score,) = score_sequence((canvas(ONE) for _ in range(length)), predicted).objects
+    (score,) = score_video((canvas(ONE) for _ in range(length)), predicted).objects
     assert (score.j.mean, score.f.mean) == pytest.approx((j, f), abs=5e-5)
     assert (score.j.decay, score.f.decay) == pytest.approx((j_decay, f_decay), abs=1e-4)
 
@@ -221,34 +221,34 @@ def test_frames_are_not_kept():
             assert sum(ref() is not None for ref in yielded) <= 4
             yield mask
 
-    score_sequence(frames(), (canvas(ONE) for _ in range(20)))
+    score_video(frames(), (canvas(ONE) for _ in range(20)))
     assert len(yielded) == 20
 
 
 def test_bad_input_in_process():
     masks = [canvas(ONE)] * 5
     with pytest.raises(InputError, match=r"frame 2: the mask must be 200x120 not 10x20"):
-        score_sequence(masks, [canvas(ONE)] * 2 + [canvas(shape=(20, 10))] * 3)
+        score_video(masks, [canvas(ONE)] * 2 + [canvas(shape=(20, 10))] * 3)
     with pytest.raises(InputError, match="frame 1: no prediction"):
-        score_sequence(masks, [None] * 5)
+        score_video(masks, [None] * 5)
     with pytest.raises(InputError, match="no frame to score"):
-        score_sequence(masks[:2], masks[:2])
+        score_video(masks[:2], masks[:2])
     with pytest.raises(InputError, match="no frame to score"):
-        score_sequence([], [])
+        score_video([], [])
     with pytest.raises(InputError, match="Protocol best is unknown"):
-        score_sequence(masks, masks, "best")
+        score_video(masks, masks, "best")
     with pytest.raises(ValueError, match="shorter"):
-        score_sequence(masks, masks[:4])
+        score_video(masks, masks[:4])
 
 
 def test_summary_is_the_mean_over_objects_not_sequences():
-    good = score_sequence([canvas(ONE, TWO)] * 5, [canvas(ONE, TWO)] * 5, name="good")
-    bad = score_sequence([canvas(ONE)] * 5, [canvas()] * 5, name="bad")
+    good = score_video([canvas(ONE, TWO)] * 5, [canvas(ONE, TWO)] * 5, name="good")
+    bad = score_video([canvas(ONE)] * 5, [canvas()] * 5, name="bad")
     scores = summarise([good, bad])
     assert scores.j.mean == scores.f.mean == scores.jf == pytest.approx(2 / 3)
     assert list(scores.to_dict()["per_object"]) == ["good_1", "good_2", "bad_1"]
     with pytest.raises(InputError, match="nothing to score"):
-        summarise([score_sequence([canvas()] * 5, [canvas()] * 5)])
+        summarise([score_video([canvas()] * 5, [canvas()] * 5)])
     with pytest.raises(ValueError, match="different protocols"):
         summarise([good, replace(bad, protocol="unsupervised")])
 
@@ -261,55 +261,55 @@ def test_ids_of_proposals_do_not_matter():
     truth = [canvas(ONE, TWO, (255, 0, 0, 9, 9)) for _ in range(6)]
     boxes = [(1, 22, 21, 38, 44), (2, 55, 98, 30, 40), (3, 58, 104, 30, 46), (4, 90, 10, 20, 20)]
     predicted = [canvas(*boxes)] * 6
-    expected = score_sequence(truth, predicted, "unsupervised")
+    expected = score_video(truth, predicted, "unsupervised")
     for _ in range(4):
         order = np.concatenate(([0], rng.permutation(4) + 1)).astype(np.uint8)
-        assert score_sequence(truth, [order[mask] for mask in predicted], "unsupervised") == expected
+        assert score_video(truth, [order[mask] for mask in predicted], "unsupervised") == expected
 
 
 def test_a_proposal_keeps_its_object_for_the_whole_sequence():
     truth = [canvas(ONE)] * 4
     predicted = [canvas((5, *ONE[1:]))] * 3 + [canvas((9, *ONE[1:]))]
-    assert jf(score_sequence(truth, predicted, "unsupervised")) == [(0.75, 0.75)]
+    assert jf(score_video(truth, predicted, "unsupervised")) == [(0.75, 0.75)]
 
 
 def test_first_and_last_frame_are_scored():
     truth = [canvas(ONE)] * 4
-    assert jf(score_sequence(truth, [canvas(), *truth[:2], canvas()], "unsupervised")) == [(0.5, 0.5)]
+    assert jf(score_video(truth, [canvas(), *truth[:2], canvas()], "unsupervised")) == [(0.5, 0.5)]
 
 
 def test_void_is_left_out():
     truth = [canvas(ONE, (255, 0, 100, 120, 100))] * 3
     predicted = [canvas(ONE, (1, 30, 120, 40, 40))] * 3
-    assert jf(score_sequence(truth, predicted, "unsupervised")) == [(1, 1)]
+    assert jf(score_video(truth, predicted, "unsupervised")) == [(1, 1)]
 
 
 def test_more_objects_than_proposals_allowed():
     truth = [np.arange(26, dtype=np.uint8).repeat(40).reshape(26, 40)] * 2
     predicted = [np.where(truth[0] > 20, 0, truth[0])] * 2
-    scores = jf(score_sequence(truth, predicted, "unsupervised"))
+    scores = jf(score_video(truth, predicted, "unsupervised"))
     assert scores == [(1, 1)] * 20 + [(0, 0)] * 5
 
 
 def test_an_object_takes_a_bad_proposal_rather_than_none():
     truth, predicted = [canvas(ONE)] + [canvas()] * 3, [canvas((1, *TWO[1:]))] * 4
-    assert jf(score_sequence(truth, predicted, "unsupervised")) == [(0, 0)]
+    assert jf(score_video(truth, predicted, "unsupervised")) == [(0, 0)]
 
 
 def test_fewer_proposals_than_objects():
     truth, predicted = [canvas(ONE, TWO)] * 3, [canvas((1, *TWO[1:]))] * 3
-    assert jf(score_sequence(truth, predicted, "unsupervised")) == [(0, 0), (1, 1)]
+    assert jf(score_video(truth, predicted, "unsupervised")) == [(0, 0), (1, 1)]
 
 
 def test_proposals_are_limited():
     truth = [canvas(ONE)] * 3
-    assert jf(score_sequence(truth, [canvas((20, *ONE[1:]))] * 3, "unsupervised")) == [(1, 1)]
+    assert jf(score_video(truth, [canvas((20, *ONE[1:]))] * 3, "unsupervised")) == [(1, 1)]
     with pytest.raises(InputError, match="frame 0: id 21 is beyond the 20 proposals"):
-        score_sequence(truth, [canvas((21, *ONE[1:]))] * 3, "unsupervised")
+        score_video(truth, [canvas((21, *ONE[1:]))] * 3, "unsupervised")
 
 
 def test_no_objects_or_no_frames_unsupervised():
-    assert score_sequence([canvas()] * 3, [canvas()] * 3, "unsupervised").objects == ()
-    assert score_sequence([canvas()] * 3, [canvas(ONE)] * 3, "unsupervised").objects == ()
+    assert score_video([canvas()] * 3, [canvas()] * 3, "unsupervised").objects == ()
+    assert score_video([canvas()] * 3, [canvas(ONE)] * 3, "unsupervised").objects == ()
     with pytest.raises(InputError, match="no frame to score"):
-        score_sequence([], [], "unsupervised")
+        score_video([], [], "unsupervised")

@@ -14,8 +14,8 @@ from vos_lightning.apps.data import main as data
 from vos_lightning.data import images, small_frames
 from vos_lightning.data.files import ZipMember
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, colour_planes, read_small
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 SIZE = (64, 112)
@@ -28,23 +28,23 @@ def gradient(height: int, width: int, blue: int = 60) -> Image.Image:
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 
 
-def sequence(folder: Path, values: tuple[int, ...] = (0, 1, 2, 255), height: int = 180) -> Sequence:
+def video(folder: Path, values: tuple[int, ...] = (0, 1, 2, 255), height: int = 180) -> Video:
     """One frame of 320 pixels' width and its mask, whose columns hold the values in four stripes."""
     frame, mask = folder / "0.jpg", folder / "0.png"
     gradient(height, 320).save(frame, quality=95)
     write_mask(mask, np.repeat(np.array(values, np.uint8), 320 // len(values))[None].repeat(180, 0))
-    return Sequence("seq", (frame,), (mask,))
+    return Video("seq", (frame,), (mask,))
 
 
 def test_a_small_frame_is_the_frame_resized(tmp_path: Path) -> None:
-    planes = read_small(sequence(tmp_path), 0, SIZE)
+    planes = read_small(video(tmp_path), 0, SIZE)
     expected = np.asarray(gradient(180, 320).resize(SIZE[::-1], Image.Resampling.BILINEAR), np.float64)
     assert np.abs(planes[:3] - expected.transpose(2, 0, 1)).max() < 4
     assert (planes[3] == np.repeat([0, 1, 2, 0], SIZE[1] // 4)).all()  # void has become background
 
 
 def test_at_half_its_size_a_frame_is_the_one_that_a_video_is_segmented_with(tmp_path: Path) -> None:
-    one, size = sequence(tmp_path), (90, 160)
+    one, size = video(tmp_path), (90, 160)
     noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((320, 180)).save(one.frames[0], quality=95)
     assert np.array_equal(read_small(one, 0, size)[:3], colour_planes(one.frame(0), size))
@@ -52,14 +52,14 @@ def test_at_half_its_size_a_frame_is_the_one_that_a_video_is_segmented_with(tmp_
 
 def test_an_enlarged_frame_is_the_frame_resized(tmp_path: Path) -> None:
     size = (360, 640)
-    planes = read_small(sequence(tmp_path), 0, size)
+    planes = read_small(video(tmp_path), 0, size)
     expected = np.asarray(gradient(180, 320).resize(size[::-1], Image.Resampling.BILINEAR), np.float64)
     assert np.abs(planes[:3] - expected.transpose(2, 0, 1)).max() < 4
 
 
 def test_the_cache_gives_what_was_read(tmp_path: Path) -> None:
     cache = FrameCache(tmp_path / "cache", keep_free=0)
-    one = sequence(tmp_path, (0, 255))
+    one = video(tmp_path, (0, 255))
     first = read_small(one, 0, SIZE, cache)
     assert set(np.unique(first[3])) == {0, 1}
     files = [path for path in cache.folder.rglob("*") if path.is_file()]
@@ -77,7 +77,7 @@ def test_other_content_or_size_is_not_taken_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, settled: bool
 ) -> None:
     cache, size = FrameCache(tmp_path / "cache", keep_free=0), SIZE
-    one = sequence(tmp_path)
+    one = video(tmp_path)
     if settled:
         monkeypatch.setattr(small_frames, "SETTLED", -1)
     read_small(one, 0, size, cache)
@@ -90,7 +90,7 @@ def test_other_content_or_size_is_not_taken_from_the_cache(
         size = (32, 56)
     else:
         before = (tmp_path / "0.png").stat()
-        sequence(tmp_path, (0, 1, 3, 255))
+        video(tmp_path, (0, 1, 3, 255))
         assert (tmp_path / "0.png").stat().st_size == before.st_size
         os.utime(tmp_path / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (read_small(one, 0, size, cache) == read_small(one, 0, size)).all()
@@ -104,16 +104,16 @@ def marked(cache: FrameCache) -> None:
     planes.tofile(file)
 
 
-def zipped_video(folder: Path) -> Sequence:
-    one = sequence(folder)
+def zipped_video(folder: Path) -> Video:
+    one = video(folder)
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         for name in ("0.jpg", "0.png"):
             archive.write(folder / name, name)
     files = [ZipMember(folder / "a.zip", path.name) for path in (one.frames[0], one.mask_file(0))]
-    return Sequence("seq", (files[0],), (files[1],))
+    return Video("seq", (files[0],), (files[1],))
 
 
-@pytest.mark.parametrize("make", [sequence, zipped_video])
+@pytest.mark.parametrize("make", [video, zipped_video])
 def test_the_second_reading_opens_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
     monkeypatch.setattr(small_frames, "SETTLED", -1)
     cache, one = FrameCache(tmp_path / "cache", keep_free=0), make(tmp_path)
@@ -128,10 +128,10 @@ def test_a_tree_that_moved_finds_its_frames(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(small_frames, "SETTLED", -1)
     cache, old, new = FrameCache(tmp_path / "cache", keep_free=0), tmp_path / "old", tmp_path / "new"
     old.mkdir()
-    first = read_small(sequence(old), 0, SIZE, cache)
+    first = read_small(video(old), 0, SIZE, cache)
     marked(cache)
     old.rename(new)
-    moved = Sequence("seq", (new / "0.jpg",), (new / "0.png",))
+    moved = Video("seq", (new / "0.jpg",), (new / "0.png",))
     assert (read_small(moved, 0, SIZE, cache) != first).sum() == 1
     cache.folder.rename(tmp_path / "moved")  # and so does a cache
     monkeypatch.setattr(small_frames, "read_file", lambda file: pytest.fail(f"{file} was opened"))
@@ -139,7 +139,7 @@ def test_a_tree_that_moved_finds_its_frames(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_cache_is_shown_and_cleared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, folder = sequence(tmp_path), tmp_path / "cache"
+    one, folder = video(tmp_path), tmp_path / "cache"
     for size in (SIZE, (32, 56), (1, 2)):
         read_small(one, 0, size, FrameCache(folder, keep_free=0))
     (folder / "mine").mkdir()
@@ -157,7 +157,7 @@ def test_the_cache_is_shown_and_cleared(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_file_cut_short_is_read_anew(tmp_path: Path) -> None:
-    cache, one = FrameCache(tmp_path / "cache", keep_free=0), sequence(tmp_path)
+    cache, one = FrameCache(tmp_path / "cache", keep_free=0), video(tmp_path)
     first = read_small(one, 0, SIZE, cache)
     (file,) = (path for path in cache.folder.rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes()[:100])
@@ -169,14 +169,14 @@ def test_a_file_cut_short_is_read_anew(tmp_path: Path) -> None:
 def test_a_full_or_unwritable_disk_is_no_error(tmp_path: Path, keep_free: float) -> None:
     (tmp_path / "file").write_text("no folder can be made here")
     folder = tmp_path / "cache" if keep_free else tmp_path / "file" / "cache"
-    read_small(sequence(tmp_path), 0, SIZE, FrameCache(folder, keep_free))
+    read_small(video(tmp_path), 0, SIZE, FrameCache(folder, keep_free))
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_faults_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"0.png: mask of 320x180 pixels for a frame of 320x90"):
-        read_small(sequence(tmp_path, height=90), 0, SIZE)
-    one, content = sequence(tmp_path), io.BytesIO()
+        read_small(video(tmp_path, height=90), 0, SIZE)
+    one, content = video(tmp_path), io.BytesIO()
     gradient(180, 320).save(content, "JPEG")
     one.frames[0].write_bytes(content.getvalue()[:500])
     with pytest.raises(InputError, match=r"0.jpg: not a readable image"):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from vos_lightning.checkpoints import checkpoint_hash
 from vos_lightning.data.clips import Clip
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.s2s import ObjectSegmentation
-from vos_lightning.training import train
+from vos_lightning.layers.weights import checkpoint_hash
+from vos_lightning.models.s2s.module import ObjectSegmentation
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import train
 
 SPEC = SyntheticYouTubeSpec(train=6, valid=1, test=0, frames=4, height=32, width=64)
 STAGES = "[{epochs: 4, patience: %d}, {epochs: 1, frames: all}]"

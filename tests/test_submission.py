@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from vos_lightning.data.images import read_mask, write_mask
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
-from vos_lightning.submission import DAVIS, DAVIS_UNSUPERVISED, YOUTUBE_VOS, server_layout, zip_masks
+from vos_lightning.scoring.submission import DAVIS, DAVIS_UNSUPERVISED, YOUTUBE_VOS, server_layout, zip_masks
 
 HEIGHT, WIDTH, FRAMES = 12, 20, 7
 
@@ -21,7 +21,7 @@ def ids(*values):
 
 
 @pytest.fixture
-def sequences(tmp_path):
+def videos(tmp_path):
     """A video of DAVIS and one of YouTube-VOS, objects 1 and 3, each with predictions in tmp_path/masks."""
     made = []
     for name, presence in (("davis", None), ("youtube", {1: (0, 3), 3: (3, 6)})):
@@ -34,7 +34,7 @@ def sequences(tmp_path):
             write_mask(tmp_path / "masks" / name / f"{frame.stem}.png", ids(0, 1, 3))
         write_mask(first, ids(0, 1, 3))
         masks, categories = (first, *[None] * (FRAMES - 1)), presence and {1: "cat", 3: "dog"}
-        made.append(Sequence(name, frames, masks, presence=presence, categories=categories))
+        made.append(Video(name, frames, masks, presence=presence, categories=categories))
     return made
 
 
@@ -42,8 +42,8 @@ def sequences(tmp_path):
     ("video", "given", "top", "frames"),
     [(0, True, "davis/", range(FRAMES)), (1, True, "Annotations/youtube/", (0, 3, 6))],
 )
-def test_round_trip(sequences, tmp_path, video, given, top, frames):
-    chosen = [sequences[video]]
+def test_round_trip(videos, tmp_path, video, given, top, frames):
+    chosen = [videos[video]]
     archive = zip_masks(tmp_path / "masks", tmp_path / "out.zip", chosen, server_layout(chosen, given))
     with zipfile.ZipFile(archive) as file:
         assert file.namelist() == [f"{top}{t:05d}.png" for t in frames]
@@ -54,8 +54,8 @@ def test_round_trip(sequences, tmp_path, video, given, top, frames):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_method_without_first_masks_names_its_own_objects(sequences, tmp_path):
-    davis, archive = sequences[:1], tmp_path / "out.zip"
+def test_a_method_without_first_masks_names_its_own_objects(videos, tmp_path):
+    davis, archive = videos[:1], tmp_path / "out.zip"
     write_mask(tmp_path / "masks/davis/00004.png", ids(0, 20))
     layout = server_layout(davis, masks_given=False)
     assert layout == DAVIS_UNSUPERVISED
@@ -79,10 +79,10 @@ def test_a_method_without_first_masks_names_its_own_objects(sequences, tmp_path)
         (lambda path: path.write_bytes(b"no"), r"00003\.png: not a readable image"),
     ],
 )
-def test_refusals_leave_no_file(sequences, tmp_path, video, layout, spoil, message):
-    spoil(tmp_path / "masks" / sequences[video].name / "00003.png")
+def test_refusals_leave_no_file(videos, tmp_path, video, layout, spoil, message):
+    spoil(tmp_path / "masks" / videos[video].name / "00003.png")
     archive = tmp_path / "out.zip"
     archive.write_text("earlier")
     with pytest.raises(InputError, match=message):
-        zip_masks(tmp_path / "masks", archive, [sequences[video]], layout)
+        zip_masks(tmp_path / "masks", archive, [videos[video]], layout)
     assert archive.read_text() == "earlier" and not list(tmp_path.glob("*.partial"))

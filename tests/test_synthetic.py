@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos_lightning.baselines import classify_colours, copy_first_mask
 from vos_lightning.data import synthetic
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.synthetic import SEEN, UNSEEN, SyntheticSpec, write_synthetic
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
+from vos_lightning.evaluation.baselines import classify_colours, copy_first_mask
 
 SMALL = SyntheticSpec(train=12, val=4, test=12, frames=16, height=64, width=112)
 TINY = SyntheticSpec(train=2, val=1, test=1, frames=3, height=32, width=56)
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sequences(folder: Path) -> list[Sequence]:
+def videos(folder: Path) -> list[Video]:
     return [s for split in ("train", "val", "test") for s in load_davis(folder, split)]
 
 
@@ -54,25 +54,25 @@ def test_a_sequence_does_not_depend_on_how_many_there_are(tmp_path: Path) -> Non
     assert kept.items() <= contents(more).items()
 
 
-def test_loader_reads_frames_and_masks(sequences: list[Sequence]) -> None:
-    assert len(sequences) == 28
-    for s in sequences:
+def test_loader_reads_frames_and_masks(videos: list[Video]) -> None:
+    assert len(videos) == 28
+    for s in videos:
         assert len(s) == 16
         assert s.frame(0).shape == (64, 112, 3)
         assert s.mask(15).shape == (64, 112)
 
 
-def test_objects_are_numbered_from_one_and_large_in_frame_0(sequences: list[Sequence]) -> None:
-    for s in sequences:
+def test_objects_are_numbered_from_one_and_large_in_frame_0(videos: list[Video]) -> None:
+    for s in videos:
         assert s.objects == tuple(range(1, len(s.objects) + 1))
         assert 1 <= len(s.objects) <= 4
         assert min(np.mean(s.mask(0) == i) for i in s.objects) > 0.02
         assert all(set(np.unique(s.mask(t))) <= {0, *s.objects} for t in range(len(s)))
 
 
-def test_meta_lists_the_objects(folder: Path, sequences: list[Sequence]) -> None:
+def test_meta_lists_the_objects(folder: Path, videos: list[Video]) -> None:
     listed = {k: v for split in ("train", "val", "test") for k, v in categories(folder, split).items()}
-    assert {s.name: len(s.objects) for s in sequences} == {name: len(c) for name, c in listed.items()}
+    assert {s.name: len(s.objects) for s in videos} == {name: len(c) for name, c in listed.items()}
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -92,9 +92,9 @@ def test_unseen_categories_are_kept_from_training(folder: Path) -> None:
         assert met[split] & set(SEEN)
 
 
-def test_objects_move_hide_and_come_back(sequences: list[Sequence]) -> None:
+def test_objects_move_hide_and_come_back(videos: list[Video]) -> None:
     returned = hidden = 0
-    for s in sequences:
+    for s in videos:
         masks = np.stack([s.mask(t) for t in range(len(s))])
         for i in s.objects:
             area = (masks == i).mean(axis=(1, 2))
@@ -132,8 +132,8 @@ def test_bad_spec_or_root_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("baseline", [copy_first_mask, classify_colours])
-def test_baselines_start_at_the_given_mask_and_keep_its_ids(baseline, sequences: list[Sequence]) -> None:
-    for s in sequences[:4]:
+def test_baselines_start_at_the_given_mask_and_keep_its_ids(baseline, videos: list[Video]) -> None:
+    for s in videos[:4]:
         masks = list(baseline(s))
         assert len(masks) == len(s)
         assert np.array_equal(masks[0], s.mask(0))
@@ -149,7 +149,7 @@ def test_colours_find_an_object_of_its_own_colour(tmp_path: Path) -> None:
     assert np.sum((copied == 1) & (truth == 1)) == 0
 
 
-def moving_square(folder: Path) -> Sequence:
+def moving_square(folder: Path) -> Video:
     """A red square on green that moves by its side a frame; T = 4, 48 x 96."""
     frames, masks = [], []
     for t in range(4):
@@ -160,4 +160,4 @@ def moving_square(folder: Path) -> Sequence:
         masks.append(folder / f"{t:05d}.png")
         synthetic.write_mask(masks[-1], mask)
         Image.fromarray(colour).save(frames[-1], quality=95)
-    return Sequence("square", tuple(frames), tuple(masks))
+    return Video("square", tuple(frames), tuple(masks))

@@ -16,15 +16,15 @@ from vos_lightning.configuration import build_data, build_segmenter
 from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import load_run, segment_and_score
-from vos_lightning.losses import soft_iou_cost, weighted_mean
-from vos_lightning.matching import match_slots
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.common import Optimisation
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
-from vos_lightning.training import build_task, train
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.evaluation.videos import load_run, segment_and_score
+from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
+from vos_lightning.layers.matching import match_slots
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.training import Optimisation
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.train import build_task, train
 
 # --- losses and matching ---------------------------------------------------------------------------------
 
@@ -337,7 +337,7 @@ def test_training_teaches(cache: Path, tmp_path: Path) -> None:
     cfg = configuration(cache, tmp_path / "run", stages)
     torch.manual_seed(0)
     model = build_task(cfg).model.eval()
-    held_out = build_data(cfg).sequences("test")
+    held_out = build_data(cfg).videos("test")
     segmenter = build_segmenter(cfg, model, "cpu")
     before = segment_and_score(segmenter, held_out, build_data(cfg).rules(True), tmp_path / "untrained")
     after = train(cfg)["scores"]

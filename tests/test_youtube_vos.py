@@ -16,8 +16,8 @@ from vos_lightning.data.clips import ClipDataset, check_first_masks, check_reada
 from vos_lightning.data.files import ZipMember
 from vos_lightning.data.images import read_mask, write_mask
 from vos_lightning.data.modules import fingerprint
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import (
     SPLITS,
     categories_of_training,
@@ -51,8 +51,8 @@ def pack(folder: Path, root: Path, top: bool) -> Path:
     return root
 
 
-def names(sequences: list[Sequence]) -> list[str]:
-    return [s.name for s in sequences]
+def names(videos: list[Video]) -> list[str]:
+    return [s.name for s in videos]
 
 
 def edit_meta(root: Path, change) -> None:
@@ -170,9 +170,9 @@ def test_every_id_of_a_video_counts_in_all_its_frames_or_where_it_is_visible(fol
         absent: ClipDataset(videos, (32, 56), 4, 4, None, 0, weigh_absent=absent) for absent in (True, False)
     }
     differ = 0
-    for n, (sequence, _) in enumerate(clips[True].windows):
+    for n, (video, _) in enumerate(clips[True].windows):
         labels, counts = clips[True][0, n].labels, clips[True][0, n].counts
-        listed = torch.tensor([float(i in sequence.objects) for i in range(1, 5)]).expand(4, 4)
+        listed = torch.tensor([float(i in video.objects) for i in range(1, 5)]).expand(4, 4)
         visible = torch.stack([(labels == i).flatten(1).any(1).float() for i in range(1, 5)], 1)
         assert torch.equal(counts, listed) and torch.equal(clips[False][0, n].counts, visible)
         differ += not torch.equal(listed, visible)
@@ -283,7 +283,7 @@ def test_an_object_absent_from_its_first_mask_is_named(tree: Path) -> None:
     path = tree / f"valid/Annotations/valid-0003/{ANNOTATED[start]}.png"
     mask = read_mask(path)
     write_mask(path, np.where(mask == late, 0, mask).astype(np.uint8))
-    for check in (check_first_masks, lambda sequences: check_readable(sequences, 4)):
+    for check in (check_first_masks, lambda videos: check_readable(videos, 4)):
         with pytest.raises(InputError, match=rf"{path.name}: video valid-0003 starts object {late} here"):
             check([s])
 

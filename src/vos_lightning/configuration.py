@@ -133,8 +133,8 @@ def build_model(model: DictConfig, trained: bool = False) -> Any:
     """
     from vos_lightning.errors import one_of
     from vos_lightning.fields import build
-    from vos_lightning.models.rvos import RVOS
-    from vos_lightning.models.s2s import S2S
+    from vos_lightning.models.rvos.network import RVOS
+    from vos_lightning.models.s2s.network import S2S
 
     architectures = {"rvos": RVOS, "s2s": S2S}
     one_of("model.architecture", model.architecture, architectures)
@@ -146,15 +146,15 @@ def build_model(model: DictConfig, trained: bool = False) -> Any:
 
 
 def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
-    """A trained model made ready to segment sequences as cfg.predict says, see `evaluation.Segmenter`.
+    """A trained model made ready to segment videos as cfg.predict says, see `evaluation.Segmenter`.
 
     Raises InputError for a field with an unknown value.
     """
     from vos_lightning.errors import InputError
-    from vos_lightning.evaluation import Segmenter
+    from vos_lightning.evaluation.videos import Segmenter
     from vos_lightning.fields import build
-    from vos_lightning.inference import for_inference
-    from vos_lightning.online import OnlineLearning
+    from vos_lightning.layers.inference import for_inference
+    from vos_lightning.models.s2s.online import OnlineLearning
 
     predict = cfg.predict
     if predict.online.enabled and cfg.model.architecture != "s2s":
@@ -169,7 +169,7 @@ def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
 
 def build_protocol(cfg: DictConfig) -> Any:
     """How cfg's model runs along a video, see `propagation.Protocol`."""
-    from vos_lightning.propagation import Protocol
+    from vos_lightning.evaluation.propagation import Protocol
 
     fields = ("given_frames", "start_at_given", "paste_given", "match_given", "merge", "background")
     return Protocol(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vos_lightning.apps.cli import report_errors
 from vos_lightning.data.statistics import FORMATS, PUBLISHED, Scale, formats_of
-from vos_lightning.text_tables import as_text
+from vos_lightning.report.text import as_text
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vos_lightning.apps.cli import report_errors, sentence
-from vos_lightning.data.sequence import Sequence, sequence_of
+from vos_lightning.data.videos import Video, video_of
 from vos_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def main(argv: list[str] | None = None) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from vos_lightning.configuration import build_segmenter
     from vos_lightning.devices import choose_arithmetic
-    from vos_lightning.evaluation import load_run
-    from vos_lightning.memory import keep_freed_memory, peak_memory
-    from vos_lightning.submission import server_layout, zip_masks
+    from vos_lightning.evaluation.videos import load_run
+    from vos_lightning.runs.memory import keep_freed_memory, peak_memory
+    from vos_lightning.scoring.submission import server_layout, zip_masks
 
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"{args.out}: no empty folder; name a new one.")
@@ -56,41 +56,39 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError("--zip: a server takes the split of a data set; use --root in place of --frames.")
     out = args.out.resolve()  # a name also for `.`
     archive = out.with_name(out.name + ".zip")
-    sequences = _sequences(args)
+    videos = _sequences(args)
     device = _device(args.device)
     cfg, model = load_run(args.checkpoint, args.set)
     keep_freed_memory()
     choose_arithmetic(cfg.predict.tf32)
     segmenter = build_segmenter(cfg, model, device)
-    for sequence in sequences:
-        if segmenter.takes_given and not any(sequence.masks):
-            raise InputError(f"{sequence.name}: no mask is given; name a folder of FRAME.png with --masks.")
+    for video in videos:
+        if segmenter.takes_given and not any(video.masks):
+            raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")
     started = time.monotonic()
-    for done, sequence in enumerate(sequences):
+    for done, video in enumerate(videos):
         try:
-            for _ in segmenter.write(sequence, args.out):
+            for _ in segmenter.write(video, args.out):
                 pass
         except (InputError, OSError, RuntimeError, KeyboardInterrupt) as error:
-            raise InputError(_what_is_missing(error, sequences, done, args.out)) from error
+            raise InputError(_what_is_missing(error, videos, done, args.out)) from error
         tuning = segmenter.timings[-1].online_seconds
         more = f", after {tuning:.1f} s of online learning" if tuning else ""
-        print(f"{sequence.name}: {len(sequence)} frames{more}", flush=True)
-    seconds, frames = time.monotonic() - started, sum(len(sequence) for sequence in sequences)
+        print(f"{video.name}: {len(video)} frames{more}", flush=True)
+    seconds, frames = time.monotonic() - started, sum(len(video) for video in videos)
     memory = peak_memory(device) / 2**20
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
-        layout = server_layout(sequences, segmenter.takes_given)
-        print(f"Written: {zip_masks(out, archive, sequences, layout)}")
+        layout = server_layout(videos, segmenter.takes_given)
+        print(f"Written: {zip_masks(out, archive, videos, layout)}")
 
 
-def _what_is_missing(error: BaseException, sequences: list[Sequence], done: int, out: Path) -> str:
-    """What to say when a prediction ends early: why, which sequences are not written, how to go on."""
-    names = [sequence.name for sequence in sequences[done:]]
+def _what_is_missing(error: BaseException, videos: list[Video], done: int, out: Path) -> str:
+    """What to say when a prediction ends early: why, which videos are not written, how to go on."""
+    names = [video.name for video in videos[done:]]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     reason = "Interrupted." if isinstance(error, KeyboardInterrupt) else sentence(error)
-    return (
-        f"{reason} {done} of {len(sequences)} sequences are written, {shown} not; remove {out} and run again."
-    )
+    return f"{reason} {done} of {len(videos)} videos are written, {shown} not; remove {out} and run again."
 
 
 def _device(name: str | None) -> "torch.device":
@@ -106,7 +104,7 @@ def _device(name: str | None) -> "torch.device":
     return torch.device(name)
 
 
-def _sequences(args: argparse.Namespace) -> list[Sequence]:
+def _sequences(args: argparse.Namespace) -> list[Video]:
     from vos_lightning.data.davis import load_davis
     from vos_lightning.data.youtube_vos import load_youtube_vos, splits_there
 
@@ -123,7 +121,7 @@ def _sequences(args: argparse.Namespace) -> list[Sequence]:
     if not frames:
         raise InputError(f"{args.frames}: no .jpg or .png frames there.")
     found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
-    return [sequence_of(args.frames.resolve().name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
+    return [video_of(args.frames.resolve().name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vos_lightning.atomic import write_text
 from vos_lightning.data.files import read_file, read_names
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
-from vos_lightning.plots import position_curves
+from vos_lightning.report.plots import position_curves
 from vos_lightning.scoring import davis, youtube_vos
 from vos_lightning.scoring.folders import score_davis, score_youtube_vos
 from vos_lightning.scoring.measures import figures
@@ -81,7 +81,7 @@ def _score_davis(args: argparse.Namespace, names: list[str] | None) -> Report:
     protocol = args.protocol or "semi-supervised"
     scores = score_davis(args.truth, args.predictions, protocol, names, args.jobs)
     result = scores.to_dict()
-    objects: list[Row] = [((o.sequence, str(o.id)), o.to_dict()) for o in scores.objects]
+    objects: list[Row] = [((o.video, str(o.id)), o.to_dict()) for o in scores.objects]
     means: list[Row] = [((f"mean over {len(objects)}", ""), result)]
     heading = f"{result['protocol']}: {davis.PROTOCOLS[protocol]}"
     return Report(heading, ("sequence", "id"), objects, means, result)
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("truth", type=Path, metavar="TRUTH", help="true masks, e.g. DAVIS/Annotations/480p")
     add("predictions", type=Path, metavar="PREDICTIONS", help="masks of the same sizes and names")
-    add("--split-list", type=Path, metavar="FILE", help="sequences; default: all in TRUTH, or in META.json")
+    add("--split-list", type=Path, metavar="FILE", help="videos; default: all in TRUTH, or in META.json")
     add("--json", type=Path, metavar="FILE", help="write the scores there")
     add("--csv", type=Path, metavar="FILE", help="write the scores of the objects there")
     add("--jobs", type=_count, default=1, metavar="N", help="processes; default: %(default)s")

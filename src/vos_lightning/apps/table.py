@@ -18,14 +18,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _show(overrides: list[str], server: Path | None) -> bool:
-    from vos_lightning import tables
     from vos_lightning.atomic import write_text
     from vos_lightning.fields import check_config
-    from vos_lightning.reports import report
-    from vos_lightning.runs import write_json
-    from vos_lightning.sweep import expand
-    from vos_lightning.table_notes import notes
-    from vos_lightning.text_tables import as_markdown, as_text
+    from vos_lightning.report import tables
+    from vos_lightning.report.figures import report
+    from vos_lightning.report.notes import notes
+    from vos_lightning.report.text import as_markdown, as_text
+    from vos_lightning.runs.folder import write_json
+    from vos_lightning.runs.sweep import expand
 
     cells = expand(overrides)
     for cell in cells:
@@ -45,7 +45,7 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
     print(f"\nWritten: {folder / name}.md and .json")
     if cfg.run.logger is not None:
-        from vos_lightning import wandb_log
+        from vos_lightning.runs import wandb_log
 
         wandb_log.log_table(
             cfg.run.logger.project, cfg.run.logger.mode, folder, cfg.run.group, columns, lines

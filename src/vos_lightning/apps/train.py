@@ -19,9 +19,9 @@ register_resolvers()  # at import, since the workers of a sweep compose their co
 def _run(cfg: DictConfig) -> None:
     import torch
 
-    from vos_lightning.callbacks import say
     from vos_lightning.fields import check_config
-    from vos_lightning.training import train
+    from vos_lightning.runs.callbacks import say
+    from vos_lightning.runs.train import train
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:

@@ -2,20 +2,19 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Sequence as Sequences
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
+from vos_lightning.data.videos import Video
 
 LINE_SECONDS = 10  # between two lines where there is no terminal
 
 
 def check_each(
-    sequences: Iterable[Sequence],
-    check: Callable[[Sequence], object],
+    videos: Iterable[Video],
+    check: Callable[[Video], object],
     what: str,
     cache: FrameCache | None,
     label: str,
@@ -23,30 +22,28 @@ def check_each(
     """Checks videos, less those whose files are in the state in which they passed this check before.
 
     Args:
-        sequences: the videos.
+        videos: the videos.
         check: of one of them, raises InputError.
         what: names the check and whatever decides its outcome besides the video.
         cache: remembers who has passed; None checks all.
         label: shown, such as the name of the split.
     """
-    for sequence in _shown(list(sequences), label):
-        passed, settled = (None, False) if cache is None else cache.mark(sequence, what)
+    for video in _shown(list(videos), label):
+        passed, settled = (None, False) if cache is None else cache.mark(video, what)
         if passed is None or not passed.exists():
-            check(sequence)
+            check(video)
             if cache is not None and passed is not None and settled:
                 cache.set_mark(passed)
 
 
-def _shown(sequences: Sequences[Sequence], label: str) -> Iterator[Sequence]:
+def _shown(videos: Sequence[Video], label: str) -> Iterator[Video]:
     """The videos, with a bar on stderr if it is a terminal, or else a line now and then."""
     if sys.stderr.isatty():
-        yield from tqdm(
-            sequences, f"Checking {label}", unit="video", leave=False, delay=1, dynamic_ncols=True
-        )
+        yield from tqdm(videos, f"Checking {label}", unit="video", leave=False, delay=1, dynamic_ncols=True)
         return
     said = time.monotonic()
-    for n, sequence in enumerate(sequences):
+    for n, video in enumerate(videos):
         if time.monotonic() - said >= LINE_SECONDS:
-            print(f"Checking {label}: {n} of {len(sequences)} videos", file=sys.stderr, flush=True)
+            print(f"Checking {label}: {n} of {len(videos)} videos", file=sys.stderr, flush=True)
             said = time.monotonic()
-        yield sequence
+        yield video

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vos_lightning.data.checked import check_each
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, check_sizes, colour_planes, read_small
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -98,31 +98,31 @@ class Augmentation(NamedTuple):
 
 
 class ClipDataset(Dataset[Clip]):
-    """The windows of `length` annotated frames of every sequence, max(1, floor(N / length)) each.
+    """The windows of `length` annotated frames of every video, max(1, floor(N / length)) each.
 
-    N counts the frames that have a mask. A sequence shorter than `length` gives one clip whose last frame
+    N counts the frames that have a mask. A video shorter than `length` gives one clip whose last frame
     repeats.
 
     Args:
-        sequences: with masks.
+        videos: with masks.
         size: (H, W) of the network's input.
         length: T.
         slots: O; an object id above it is an error.
         augmentation: None for clips as they are.
         seed: with the epoch and the clip's index it decides the augmentation.
         cache: of the resized frames, None to decode them every time.
-        weigh_absent: whether every id that a data set lists for a video (`Sequence.presence`) counts in all
+        weigh_absent: whether every id that a data set lists for a video (`Video.presence`) counts in all
             its frames, as in the released code, or where it is visible; an id not listed never counts.
             Without lists, an id counts where it is visible.
 
     Raises:
-        InputError: a sequence with more objects than slots, counted at `size`, or a mask of another size than
+        InputError: a video with more objects than slots, counted at `size`, or a mask of another size than
             its frame.
     """
 
     def __init__(
         self,
-        sequences: list[Sequence],
+        videos: list[Video],
         size: tuple[int, int],
         length: int,
         slots: int,
@@ -134,12 +134,10 @@ class ClipDataset(Dataset[Clip]):
         self.size, self.length, self.slots, self.cache = size, length, slots, cache
         self.weigh_absent = weigh_absent
         self.augmentation, self.seed = augmentation, seed
-        self.windows = [
-            (sequence, times) for sequence in sequences for times in _windows(sequence.annotated, length)
-        ]
-        for sequence in sequences:
-            for i, t in sequence.starts.items():
-                check_slots(sequence, t, i, slots)
+        self.windows = [(video, times) for video in videos for times in _windows(video.annotated, length)]
+        for video in videos:
+            for i, t in video.starts.items():
+                check_slots(video, t, i, slots)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -147,22 +145,22 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, key: tuple[int, int]) -> Clip:
         """The clip at (epoch, index)."""
         epoch, index = key
-        sequence, times = self.windows[index]
-        planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
+        video, times = self.windows[index]
+        planes = np.stack([read_small(video, t, self.size, self.cache) for t in times])
         clip_frames, clip_labels = normalise(planes[:, :3]), torch.from_numpy(planes[:, 3])
         for t, labels in zip(times, planes[:, 3], strict=True):
-            check_slots(sequence, t, int(labels.max()), self.slots)
+            check_slots(video, t, int(labels.max()), self.slots)
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
         counts = self._counts(clip_labels.numpy())
-        if sequence.presence is not None:
-            listed = torch.isin(torch.arange(1, self.slots + 1), torch.tensor(sequence.objects))
+        if video.presence is not None:
+            listed = torch.isin(torch.arange(1, self.slots + 1), torch.tensor(video.objects))
             counts = (listed.expand_as(counts) if self.weigh_absent else listed * counts).float()
         return Clip(clip_frames, clip_labels, counts)
 
     def name(self, key: tuple[int, int]) -> str:
-        """The sequence and the frames of the clip at (epoch, index)."""
+        """The video and the frames of the clip at (epoch, index)."""
         return clip_name(*self.windows[key[1]])
 
     def _counts(self, labels: np.ndarray) -> Tensor:
@@ -173,9 +171,9 @@ class ClipDataset(Dataset[Clip]):
         return counts
 
 
-def clip_name(sequence: Sequence, times: Iterable[int]) -> str:
-    """A sequence and the names of some of its frames, for messages."""
-    return f"{sequence.name} {' '.join(sequence.frames[t].stem for t in dict.fromkeys(times))}"
+def clip_name(video: Video, times: Iterable[int]) -> str:
+    """A video and the names of some of its frames, for messages."""
+    return f"{video.name} {' '.join(video.frames[t].stem for t in dict.fromkeys(times))}"
 
 
 def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
@@ -185,17 +183,17 @@ def _windows(times: tuple[int, ...], length: int) -> list[tuple[int, ...]]:
 
 
 def check_first_masks(
-    sequences: Iterable[Sequence], cache: FrameCache | None = None, label: str = "first masks"
+    videos: Iterable[Video], cache: FrameCache | None = None, label: str = "first masks"
 ) -> None:
     """Reads the masks in which objects start. Raises InputError for an object that its first mask lacks.
 
     cache, label: see `check_each`.
     """
-    check_each(sequences, Sequence.given, "first masks", cache, label)
+    check_each(videos, Video.given, "first masks", cache, label)
 
 
 def check_readable(
-    sequences: Iterable[Sequence], slots: int, cache: FrameCache | None = None, label: str = "videos"
+    videos: Iterable[Video], slots: int, cache: FrameCache | None = None, label: str = "videos"
 ) -> None:
     """Reads every frame and mask once, so that a bad file is found before the training that it would end.
 
@@ -204,23 +202,23 @@ def check_readable(
     Raises InputError as `read_small` and `check_first_masks`, and for an object without a slot.
     """
 
-    def check(sequence: Sequence) -> None:
-        sequence.given()
-        for i, t in sequence.starts.items():
-            check_slots(sequence, t, i, slots)
-        for t, path in enumerate(sequence.masks):
-            frame = sequence.frame(t)
+    def check(video: Video) -> None:
+        video.given()
+        for i, t in video.starts.items():
+            check_slots(video, t, i, slots)
+        for t, path in enumerate(video.masks):
+            frame = video.frame(t)
             if path is not None:
-                check_sizes(path, sequence.mask(t).shape, frame.shape[:2])
+                check_sizes(path, video.mask(t).shape, frame.shape[:2])
 
-    check_each(sequences, check, f"readable, {slots} slots", cache, label)
+    check_each(videos, check, f"readable, {slots} slots", cache, label)
 
 
-def check_slots(sequence: Sequence, t: int, highest: int, slots: int) -> None:
+def check_slots(video: Video, t: int, highest: int, slots: int) -> None:
     """Raises InputError if the highest object id of frame t has no slot."""
     if highest > slots:
         raise InputError(
-            f"{sequence.masks[t]}: object id {highest} of sequence {sequence.name} exceeds "
+            f"{video.masks[t]}: object id {highest} of video {video.name} exceeds "
             f"model.slots={slots}; raise it."
         )
 

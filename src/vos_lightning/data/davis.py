@@ -1,4 +1,4 @@
-"""DAVIS-2016 and DAVIS-2017 in their public trees, read into sequences.
+"""DAVIS-2016 and DAVIS-2017 in their public trees, read into videos.
 
 Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255 void.
 
@@ -11,7 +11,7 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255
 from pathlib import Path
 
 from vos_lightning.data.files import list_folder, read_names, reading
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 
@@ -30,18 +30,18 @@ def _split_names(root: Path, year: int, split: str) -> list[str]:
 @reading()
 def load_davis(
     root: Path, split: str, year: int = 2017, resolution: str = "480p", first_mask_only: bool = False
-) -> list[Sequence]:
-    """Lists the sequences of a split; images are not opened.
+) -> list[Video]:
+    """Lists the videos of a split; images are not opened.
 
     Args:
         root: the DAVIS tree.
         split: train, val, test-dev, test-challenge, or any other list there.
         year: 2016 or 2017, which list to read.
         resolution: folder below JPEGImages and Annotations: 480p or Full-Resolution.
-        first_mask_only: accept sequences with a mask for frame 0 only (the test splits).
+        first_mask_only: accept videos with a mask for frame 0 only (the test splits).
 
     Raises:
-        InputError: a missing root, sequence folder or mask, or a list that `read_names` refuses.
+        InputError: a missing root, video folder or mask, or a list that `read_names` refuses.
     """
     if not root.is_dir():
         raise InputError(
@@ -53,21 +53,17 @@ def load_davis(
     ]
 
 
-def _load_sequence(
-    root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool
-) -> Sequence:
+def _load_sequence(root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool) -> Video:
     folder = root / "JPEGImages" / resolution / name
     frames = tuple(list_folder(folder, ".jpg").values())
     if not frames:
-        raise InputError(f"{folder}: no JPEG frames; the split list names sequence {name}.")
+        raise InputError(f"{folder}: no JPEG frames; the split list names video {name}.")
     annotations = root / "Annotations" / resolution / name
     found = list_folder(annotations, ".png")
     masks = tuple(found.get(frame.stem) for frame in frames)
     if masks[0] is None:
-        raise InputError(
-            f"{annotations / frames[0].stem}.png: no such file; sequence {name} has no first mask."
-        )
+        raise InputError(f"{annotations / frames[0].stem}.png: no such file; video {name} has no first mask.")
     if not first_mask_only and None in masks:
         missing = frames[masks.index(None)].stem
-        raise InputError(f"{annotations / missing}.png: no such file; sequence {name} needs a mask a frame.")
-    return Sequence(name, frames, masks, one_object)
+        raise InputError(f"{annotations / missing}.png: no such file; video {name} needs a mask a frame.")
+    return Video(name, frames, masks, one_object)

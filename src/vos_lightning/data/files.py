@@ -120,17 +120,17 @@ def list_folder(folder: File, suffix: str) -> dict[str, File]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Sequence names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
+    """Video names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
 
     Raises InputError if the list is unreadable or empty, or holds what is no name.
     """
     try:
         lines = read_file(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8; a split list is text, one sequence a line.") from None
+        raise InputError(f"{path}: not UTF-8; a split list is text, one video a line.") from None
     names = list(dict.fromkeys(_name(line.split()[0], path) for line in lines if line.strip()))
     if not names:
-        raise InputError(f"{path}: the list is empty; name one sequence a line.")
+        raise InputError(f"{path}: the list is empty; name one video a line.")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Training clips, validation clips and whole sequences of a data set, as a LightningDataModule.
+"""Training clips, validation clips and whole videos of a data set, as a LightningDataModule.
 
 Shapes: see `clips`.
 """
@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
 from vos_lightning.data.files import file_size
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.processes import begin_worker
 from vos_lightning.scoring.rules import DavisRules, Rules
@@ -87,17 +87,15 @@ class VideoData(LightningDataModule):
         self.start = (0, 0)  # epoch and batch at which training goes on
 
     @abstractmethod
-    def sequences(
-        self, split: str, first_mask_only: bool = False, all_frames: bool = False
-    ) -> list[Sequence]:
-        """The sequences of a split.
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of a split.
 
         first_mask_only: accept those without masks after an object's first. all_frames: with the frames
         between annotated ones, where a data set has such.
         """
 
     def rules(self, one_shot: bool) -> Rules:
-        """How its sequences are scored: DAVIS's semi-supervised or, without given masks, unsupervised way."""
+        """How its videos are scored: DAVIS's semi-supervised or, without given masks, unsupervised way."""
         return DavisRules("semi-supervised" if one_shot else "unsupervised")
 
     @abstractmethod
@@ -117,17 +115,17 @@ class VideoData(LightningDataModule):
         all_frames: bool = False,
         draw: str = "object",
     ) -> ObjectClips | ClipDataset:
-        sequences = self.sequences(split, all_frames=all_frames)
-        if not any(sequence.objects for sequence in sequences):
+        videos = self.videos(split, all_frames=all_frames)
+        if not any(video.objects for video in videos):
             raise InputError(
-                f"Data split {split}: none of its {len(sequences)} videos has an object; check its masks."
+                f"Data split {split}: none of its {len(videos)} videos has an object; check its masks."
             )
         if self.one_object:
             return ObjectClips(
-                sequences, self.size, augmentation, self.seed, self.frame_cache, draw, self.clip_start
+                videos, self.size, augmentation, self.seed, self.frame_cache, draw, self.clip_start
             )
         return ClipDataset(
-            sequences,
+            videos,
             self.size,
             self.clip_length[1],
             self.slots,
@@ -152,7 +150,7 @@ class VideoData(LightningDataModule):
         self.start = divmod(state_dict["step"], self.train_batches)
 
     def names(self, epoch: int, batch: int) -> list[str]:
-        """The sequences and frames of a training batch."""
+        """The videos and frames of a training batch."""
         first = batch * self.batch_size
         return [self.train_clips.name(key) for key in self._sampler().keys(epoch)[first:][: self.batch_size]]
 
@@ -189,16 +187,16 @@ class VideoData(LightningDataModule):
         )
 
 
-def fingerprint(sequences: list[Sequence]) -> str:
-    """12 hex digits that change when a file of the sequences is added, removed, renamed or resized.
+def fingerprint(videos: list[Video]) -> str:
+    """12 hex digits that change when a file of the videos is added, removed, renamed or resized.
 
     They also change when objects are listed in other frames or categories.
     """
     digest = hashlib.sha256()
-    for sequence in sequences:
-        if sequence.presence is not None:
-            digest.update(f"{sequence.presence} {sequence.categories}\n".encode())
-        for path in (*sequence.frames, *sequence.masks):
+    for video in videos:
+        if video.presence is not None:
+            digest.update(f"{video.presence} {video.categories}\n".encode())
+        for path in (*video.frames, *video.masks):
             if path is not None:
-                digest.update(f"{sequence.name}/{path.name} {file_size(path)}\n".encode())
+                digest.update(f"{video.name}/{path.name} {file_size(path)}\n".encode())
     return digest.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Names of videos, frames and sequences, which become parts of paths."""
+"""Names of videos, frames and videos, which become parts of paths."""
 
 from vos_lightning.errors import InputError
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vos_lightning.data.clips import Augmentation, Clip, EpochSampler, check_first_masks, clip_name, normalise
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.small_frames import FrameCache, read_small
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError, one_of
 
 TRIES = 20  # draws of a clip until its object is visible in its first frame
@@ -34,10 +34,10 @@ class ObjectClips(Dataset[Clip]):
 
     A clip runs over consecutive annotated frames, or over all frames from an annotated one on. Its labels are
     1 in the object; `counts` (T, 1) is 1 where the frame is annotated, and 0 throughout if no draw shows the
-    object in the first frame. A sequence that ends early repeats its last frame.
+    object in the first frame. A video that ends early repeats its last frame.
 
     Args:
-        sequences: a mask may be missing after an object's first frame.
+        videos: a mask may be missing after an object's first frame.
         size: (H, W) of the network's input.
         augmentation: None for clips as they are.
         seed: with the `Draw` it decides the object, the place and the augmentation.
@@ -51,7 +51,7 @@ class ObjectClips(Dataset[Clip]):
 
     def __init__(
         self,
-        sequences: list[Sequence],
+        videos: list[Video],
         size: tuple[int, int],
         augmentation: Augmentation | None,
         seed: int,
@@ -63,11 +63,11 @@ class ObjectClips(Dataset[Clip]):
         one_of("data.clip_start", start, ("random", "first"))
         self.size, self.augmentation, self.seed, self.cache = size, augmentation, seed, cache
         self.start = start
-        check_first_masks(sequences, cache)
+        check_first_masks(videos, cache)
         if draw == "video":
-            self.choices = [(sequence, sequence.objects) for sequence in sequences if sequence.objects]
+            self.choices = [(video, video.objects) for video in videos if video.objects]
         else:
-            self.choices = [(sequence, (i,)) for sequence in sequences for i in sequence.objects]
+            self.choices = [(video, (i,)) for video in videos for i in video.objects]
         if not self.choices:
             raise InputError("There is no object to train on; check the split's masks.")
 
@@ -76,24 +76,24 @@ class ObjectClips(Dataset[Clip]):
 
     def __getitem__(self, draw: Draw) -> Clip:
         """The clip of the object or video at `number`, modulo how many there are."""
-        sequence, _, times, frames, labels = self._drawn(draw)
+        video, _, times, frames, labels = self._drawn(draw)
         seen = bool(labels[0].any())  # one that vanishes at this size teaches nothing
-        counts = torch.tensor([[float(seen and sequence.masks[t] is not None)] for t in times])
+        counts = torch.tensor([[float(seen and video.masks[t] is not None)] for t in times])
         return Clip(frames, labels, counts)
 
     def name(self, draw: Draw) -> str:
-        """The sequence, the frames and the object of a drawn clip."""
-        sequence, ident, times, _, _ = self._drawn(draw)
-        return f"{clip_name(sequence, times)} (object {ident})"
+        """The video, the frames and the object of a drawn clip."""
+        video, ident, times, _, _ = self._drawn(draw)
+        return f"{clip_name(video, times)} (object {ident})"
 
-    def _drawn(self, draw: Draw) -> tuple[Sequence, int, list[int], Tensor, Tensor]:
-        """A clip's sequence, object and frames' numbers, its frames and its labels."""
-        sequence, idents = self.choices[draw.number % len(self.choices)]
+    def _drawn(self, draw: Draw) -> tuple[Video, int, list[int], Tensor, Tensor]:
+        """A clip's video, object and frames' numbers, its frames and its labels."""
+        video, idents = self.choices[draw.number % len(self.choices)]
         rng = np.random.default_rng((self.seed, draw.epoch, draw.number))
         ident = idents[rng.integers(len(idents))]
         for _ in range(TRIES):
-            times = self._times(sequence, ident, draw, rng)
-            planes = np.stack([read_small(sequence, t, self.size, self.cache) for t in times])
+            times = self._times(video, ident, draw, rng)
+            planes = np.stack([read_small(video, t, self.size, self.cache) for t in times])
             frames, labels = (
                 normalise(planes[:, :3]),
                 torch.from_numpy((planes[:, 3] == ident).astype(np.uint8)),
@@ -102,18 +102,18 @@ class ObjectClips(Dataset[Clip]):
                 frames, labels = self.augmentation(frames, labels, rng)
             if labels[0].any():
                 break
-        return sequence, ident, times, frames, labels
+        return video, ident, times, frames, labels
 
-    def _times(self, sequence: Sequence, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
+    def _times(self, video: Video, ident: int, draw: Draw, rng: np.random.Generator) -> list[int]:
         """Frames of a clip that starts where the object is listed."""
-        start = sequence.starts[ident]
-        annotated = [t for t in sequence.annotated if t >= start]
-        frames = list(range(start, len(sequence))) if draw.every_frame else annotated
+        start = video.starts[ident]
+        annotated = [t for t in video.annotated if t >= start]
+        frames = list(range(start, len(video))) if draw.every_frame else annotated
         first = start
         if self.start == "random":
             latest = max(0, len(frames) - draw.length)
             first = annotated[rng.integers(sum(t <= frames[latest] for t in annotated))]
-            if sequence.presence is not None and first not in sequence.presence[ident]:
+            if video.presence is not None and first not in video.presence[ident]:
                 first = start
         at = frames.index(first)
         return [frames[min(at + t, len(frames) - 1)] for t in range(draw.length)]

@@ -1,13 +1,13 @@
-"""The data sets: where the sequences of each come from and how they are scored."""
+"""The data sets: where the videos of each come from and how they are scored."""
 
 from pathlib import Path
 
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.modules import VideoData
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.rules import Rules, YouTubeRules
@@ -23,10 +23,8 @@ class Davis(VideoData):
         super().__init__(**clips)
         self.root, self.resolution = root, resolution
 
-    def sequences(
-        self, split: str, first_mask_only: bool = False, all_frames: bool = False
-    ) -> list[Sequence]:
-        """The sequences of an ImageSets list."""
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of an ImageSets list."""
         return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
 
     def splits(self) -> list[str]:
@@ -35,7 +33,7 @@ class Davis(VideoData):
 
 
 class Davis2016(Davis):
-    """DAVIS-2016: one object a sequence."""
+    """DAVIS-2016: one object a video."""
 
     year = 2016
 
@@ -75,18 +73,16 @@ class Davis2016Extended(Davis2016):
             else:
                 self.added.append((load, folder))
 
-    def sequences(
-        self, split: str, first_mask_only: bool = False, all_frames: bool = False
-    ) -> list[Sequence]:
-        """The sequences of an ImageSets list; in train, those of the other data sets too."""
-        found = super().sequences(split, first_mask_only)
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of an ImageSets list; in train, those of the other data sets too."""
+        found = super().videos(split, first_mask_only)
         if split == "train":
             found += [s for load, folder in self.added for s in load(folder) if len(s.annotated) > 1]
         return found
 
 
 class Davis2017(Davis):
-    """DAVIS-2017: several objects a sequence."""
+    """DAVIS-2017: several objects a video."""
 
     year = 2017
 
@@ -98,10 +94,8 @@ class Synthetic(VideoData):
         super().__init__(**clips)
         self.cache, self.spec = cache, spec
 
-    def sequences(
-        self, split: str, first_mask_only: bool = False, all_frames: bool = False
-    ) -> list[Sequence]:
-        """The sequences of train, val or test."""
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of train, val or test."""
         return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
 
     def splits(self) -> list[str]:
@@ -132,9 +126,7 @@ class YouTubeVOS(VideoData):
         self.protocol = protocol
         frame_rule(protocol)
 
-    def sequences(
-        self, split: str, first_mask_only: bool = False, all_frames: bool = False
-    ) -> list[Sequence]:
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of train, train-80, train-20, valid or test."""
         return load_youtube_vos(self.root, split, all_frames, first_mask_only, self.portion, lists=self.lists)
 

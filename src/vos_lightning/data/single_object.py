@@ -1,7 +1,7 @@
 """SegTrackv2, JumpCut and YouTube-Objects in their public trees: a binary mask for each object and frame.
 
-Shapes: T frames of H x W pixels. Every sequence has one object, id 1; a video of several objects gives a
-sequence for each.
+Shapes: T frames of H x W pixels. Every video has one object, id 1; a video of several objects gives a
+video for each.
 
 SegTrackv2 (Li et al., ICCV 2013), 14 videos, 24 objects; O is 1, 2, ... where there are several:
     ROOT/JPEGImages/SEQ/NAME.{png,bmp,jpg}    ROOT/GroundTruth/SEQ/[O/]NAME.{png,bmp,jpg}
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vos_lightning.data.files import File, reading
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -28,29 +28,29 @@ MASK_FOLDERS = ("GT", "GroundTruth", "Masks", "masks", "mask")
 
 
 @reading()
-def load_segtrack(root: Path) -> list[Sequence]:
+def load_segtrack(root: Path) -> list[Video]:
     """The objects of SegTrackv2, named SEQ or SEQ-O; images but first masks are not opened.
 
     Raises InputError for a folder that is missing or empty, or an object without a mask.
     """
-    sequences = []
+    videos = []
     for frames in _subfolders(root / "JPEGImages", "SegTrackv2 has JPEGImages/SEQ and GroundTruth/SEQ"):
         masks = root / "GroundTruth" / frames.name
         objects = [p for p in sorted(masks.glob("*")) if p.is_dir()]
-        sequences += [_sequence(f"{frames.name}-{p.name}", frames, p) for p in objects]
+        videos += [_sequence(f"{frames.name}-{p.name}", frames, p) for p in objects]
         if not objects:
-            sequences.append(_sequence(frames.name, frames, masks))
-    return sequences
+            videos.append(_sequence(frames.name, frames, masks))
+    return videos
 
 
 @reading()
-def load_jumpcut(root: Path) -> list[Sequence]:
+def load_jumpcut(root: Path) -> list[Video]:
     """The videos of JumpCut, named KIND-SEQ; images but first masks are not opened.
 
     Raises InputError for a folder that is missing or empty, or a video without a mask.
     """
     expected = "JumpCut has KIND/SEQ with a folder of frames and one of masks"
-    sequences = []
+    videos = []
     for kind in _subfolders(root, expected):
         for video in _subfolders(kind, expected):
             folders = _subfolders(video, expected)
@@ -60,15 +60,15 @@ def load_jumpcut(root: Path) -> list[Sequence]:
                 raise InputError(
                     f"{video}: needs one folder of frames and one of masks; call that of the masks GT."
                 )
-            sequences.append(_sequence(f"{kind.name}-{video.name}", frames[0], masks[0]))
-    return sequences
+            videos.append(_sequence(f"{kind.name}-{video.name}", frames[0], masks[0]))
+    return videos
 
 
 @reading()
-def load_youtube_objects(root: Path) -> list[Sequence]:
+def load_youtube_objects(root: Path) -> list[Video]:
     """The annotated shots of YouTube-Objects, named CLASS-VIDEO-SHOT, with their category.
 
-    A sequence goes from the first to the last mask; frames between that have none stay. Images but first
+    A video goes from the first to the last mask; frames between that have none stay. Images but first
     masks are not opened.
 
     Raises InputError for a folder that is missing or empty, or a shot without a mask.
@@ -78,12 +78,12 @@ def load_youtube_objects(root: Path) -> list[Sequence]:
         raise InputError(
             f"{root}: no CLASS/data/VIDEO/shots/SHOT/labels there; YouTube-Objects has its masks so."
         )
-    sequences = []
+    videos = []
     for masks in labels:
         category, _, video, _, shot, _ = masks.relative_to(root).parts
         name = f"{category}-{video}-{shot}"
-        sequences.append(_sequence(name, masks.parent / "images", masks, {1: category}))
-    return sequences
+        videos.append(_sequence(name, masks.parent / "images", masks, {1: category}))
+    return videos
 
 
 def frame_number(path: File) -> int:
@@ -112,14 +112,14 @@ def _numbered(folder: Path) -> dict[int, Path]:
             raise InputError(f"{path}: has the frame number of {images[number].name}; keep one of them.")
         images[number] = path
     if not images:
-        raise InputError(f"{folder}: no images there; a sequence needs frames and masks.")
+        raise InputError(f"{folder}: no images there; a video needs frames and masks.")
     return dict(sorted(images.items()))
 
 
-def _sequence(name: str, frames: Path, masks: Path, categories: dict[int, str] | None = None) -> Sequence:
+def _sequence(name: str, frames: Path, masks: Path, categories: dict[int, str] | None = None) -> Video:
     """The frames from the first whose mask shows the object to the last that has a mask."""
     images, found = _numbered(frames), _numbered(masks)
-    whole = Sequence(
+    whole = Video(
         name, tuple(images.values()), tuple(map(found.get, images)), categories=categories, threshold=True
     )
     shown = next((t for t in whole.annotated if whole.mask(t).any()), None)

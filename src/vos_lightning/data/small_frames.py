@@ -27,7 +27,7 @@ from vos_lightning.data.images import (
     read_mask,
     resize_labels,
 )
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
 FORMAT = b"2"  # to be raised when the same files would give other planes
@@ -68,11 +68,11 @@ class FrameCache:
         name, settled = _state(files, f"{size} {luminance}")
         return self.folder / LINKS / name[:2] / name[2:], settled
 
-    def mark(self, sequence: Sequence, what: str) -> tuple[Path, bool]:
-        """A file that says that a sequence has passed a check, and whether its files' states tell so."""
-        fields = replace(sequence, frames=(), masks=())
-        gaps = [path is None for path in sequence.masks]
-        files = [path for path in (*sequence.frames, *sequence.masks) if path is not None]
+    def mark(self, video: Video, what: str) -> tuple[Path, bool]:
+        """A file that says that a video has passed a check, and whether its files' states tell so."""
+        fields = replace(video, frames=(), masks=())
+        gaps = [path is None for path in video.masks]
+        files = [path for path in (*video.frames, *video.masks) if path is not None]
         name, settled = _state(files, f"{what} {fields} {gaps}")
         return self.folder / MARKS / name[:2] / name[2:], settled
 
@@ -141,9 +141,7 @@ def _state(files: list[File], more: str) -> tuple[str, bool]:
     ), time.time_ns() - newest > SETTLED
 
 
-def read_small(
-    sequence: Sequence, t: int, size: tuple[int, int], cache: FrameCache | None = None
-) -> np.ndarray:
+def read_small(video: Video, t: int, size: tuple[int, int], cache: FrameCache | None = None) -> np.ndarray:
     """Frame t and its mask at `size` (H, W), as planes (4, H, W); without a mask the ids are 0.
 
     The frame is resized bilinearly, from a JPEG decoded at the smallest fraction of its size that is MARGIN
@@ -152,13 +150,13 @@ def read_small(
     Raises:
         InputError: a file cannot be read, or their sizes differ.
     """
-    files = [path for path in (sequence.frames[t], sequence.masks[t]) if path is not None]
+    files = [path for path in (video.frames[t], video.masks[t]) if path is not None]
     planes = (
-        _decode(files, [read_file(file) for file in files], size, sequence.threshold)
+        _decode(files, [read_file(file) for file in files], size, video.threshold)
         if cache is None
-        else _cached(files, size, sequence.threshold, cache)
+        else _cached(files, size, video.threshold, cache)
     )
-    ids = sequence.ids(planes[3])
+    ids = video.ids(planes[3])
     planes[3] = np.where(ids == VOID, 0, ids)
     return planes
 

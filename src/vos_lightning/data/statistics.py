@@ -11,7 +11,6 @@ import numpy as np
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.files import find_tree, read_file, reading
 from vos_lightning.data.images import VOID
-from vos_lightning.data.sequence import Sequence
 from vos_lightning.data.single_object import (
     MASK_FOLDERS,
     frame_number,
@@ -19,6 +18,7 @@ from vos_lightning.data.single_object import (
     load_segtrack,
     load_youtube_objects,
 )
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.errors import InputError
 
@@ -43,7 +43,7 @@ PUBLISHED = {
 }
 
 
-def scale_of(sequences: list[Sequence], fps: float) -> Scale:
+def scale_of(videos: list[Video], fps: float) -> Scale:
     """Counts what is in the masks; every mask is read.
 
     A video is a folder of frames. It lasts from the first to the last number in its frames' names.
@@ -54,12 +54,12 @@ def scale_of(sequences: list[Sequence], fps: float) -> Scale:
     numbers: dict[str, set[int]] = defaultdict(set)
     categories: set[str] = set()
     objects = annotations = 0
-    for sequence in sequences:
-        numbers[str(sequence.frames[0]).rpartition("/")[0]].update(map(frame_number, sequence.frames))
-        categories.update((sequence.categories or {}).values())
+    for video in videos:
+        numbers[str(video.frames[0]).rpartition("/")[0]].update(map(frame_number, video.frames))
+        categories.update((video.categories or {}).values())
         seen: Counter[int] = Counter()
-        for t in sequence.annotated:
-            seen.update(np.flatnonzero(np.bincount(sequence.mask(t).ravel())).tolist())
+        for t in video.annotated:
+            seen.update(np.flatnonzero(np.bincount(video.mask(t).ravel())).tolist())
         del seen[0], seen[VOID]
         objects += len(seen)
         annotations += seen.total()
@@ -96,11 +96,11 @@ class Format(NamedTuple):
     scale: Callable[[Path, float], Scale]
 
 
-def _by_masks(load: Callable[[Path], list[Sequence]]) -> Callable[[Path, float], Scale]:
+def _by_masks(load: Callable[[Path], list[Video]]) -> Callable[[Path, float], Scale]:
     return lambda root, fps: scale_of(load(root), fps)
 
 
-def _davis(root: Path, year: int) -> list[Sequence]:
+def _davis(root: Path, year: int) -> list[Video]:
     return [*load_davis(root, "train", year), *load_davis(root, "val", year)]
 
 

@@ -31,7 +31,7 @@ from vos_lightning.errors import InputError
 
 VERSION = 3  # Raise it when the same spec would give other bytes.
 SPLITS = ("train", "val", "test")
-Job = tuple[str, int]  # a split and the number of a sequence there
+Job = tuple[str, int]  # a split and the number of a video there
 
 CATEGORIES = tuple(product(SHAPES, TEXTURES))
 # Never in train: one shape in every texture, and each other shape in one texture.
@@ -68,7 +68,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class SyntheticSpec(Spec):
-    """What to write: the seed (>= 0), sequences a split, T frames each, H and W in pixels."""
+    """What to write: the seed (>= 0), videos a split, T frames each, H and W in pixels."""
 
     kind, version = "synthetic", VERSION
     least_frames = 2
@@ -85,7 +85,7 @@ class SyntheticSpec(Spec):
 def write_synthetic(root: Path, spec: SyntheticSpec | None = None, workers: int | None = None) -> Path:
     """Writes the data set below root unless it is there, and returns its folder, a DAVIS-2017 tree.
 
-    Odd-numbered sequences hold two objects of one shape and colouring. Arguments and errors as `write_once`.
+    Odd-numbered videos hold two objects of one shape and colouring. Arguments and errors as `write_once`.
     """
     spec = spec or SyntheticSpec()
     return write_once(root, spec, lambda folder: _write_tree(folder, spec, workers))
@@ -128,10 +128,10 @@ def write_once(root: Path, spec: Spec, write_tree: Callable[[Path], None]) -> Pa
 def categories_of(
     rng: np.random.Generator, split: str, index: int, twins: bool, least: int, most: int
 ) -> list[tuple[str, str]]:
-    """(shape, texture) of objects 1..N of a sequence, N from `least` to `most`.
+    """(shape, texture) of objects 1..N of a video, N from `least` to `most`.
 
     With twins, objects 1 and 2 share their shape; all other shapes differ. Training takes SEEN ones; in the
-    other splits object 1 is from UNSEEN in half the sequences and the others are from any.
+    other splits object 1 is from UNSEEN in half the videos and the others are from any.
     """
     pool = SEEN if split == "train" else CATEGORIES
     first = UNSEEN if split != "train" and (index + index // 2) % 2 == 0 else SEEN
@@ -153,14 +153,14 @@ def _write_tree(folder: Path, spec: SyntheticSpec, workers: int | None) -> None:
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]))
     jobs = [(split, index) for split in SPLITS for index in range(len(names[split]))]
     meta = {"version": VERSION, **vars(spec), "unseen": UNSEEN}
-    meta["sequences"] = in_processes(partial(_write_sequence, folder, spec), jobs, workers)
+    meta["sequences"] = in_processes(partial(_write_video, folder, spec), jobs, workers)
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
 def in_processes(
     write: Callable[[Job], tuple[str, dict]], jobs: list[Job], workers: int | None
 ) -> dict[str, dict]:
-    """Writes sequences with so many processes, one per core if None; returns their entries by name."""
+    """Writes videos with so many processes, one per core if None; returns their entries by name."""
     workers = workers or os.cpu_count() or 1
     if workers == 1:
         return dict(map(write, jobs))
@@ -169,8 +169,8 @@ def in_processes(
         return dict(pool.map(write, jobs, chunksize=4))
 
 
-def _write_sequence(folder: Path, spec: SyntheticSpec, job: Job) -> tuple[str, dict]:
-    """Writes one sequence and returns its name and its entry in meta.json."""
+def _write_video(folder: Path, spec: SyntheticSpec, job: Job) -> tuple[str, dict]:
+    """Writes one video and returns its name and its entry in meta.json."""
     split, index = job
     name, twins = f"{split}-{index:04d}", index % 2 == 1
     rng = np.random.default_rng([spec.seed, VERSION, SPLITS.index(split), index])

@@ -1,4 +1,4 @@
-"""YouTube-VOS in its published tree, as folders or as zips that stay packed, read into sequences.
+"""YouTube-VOS in its published tree, as folders or as zips that stay packed, read into videos.
 
 Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some videos; 0 is background.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vos_lightning.data.files import File, find_tree, list_folder, read_file, read_names, reading
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_meta import MetaObject, read_meta
 from vos_lightning.errors import InputError
 
@@ -36,7 +36,7 @@ def load_youtube_vos(
     portion: int = 100,
     seed: int = 0,
     lists: tuple[Path | None, Path | None] = (None, None),
-) -> list[Sequence]:
+) -> list[Video]:
     """Lists the videos of a split in order of name; images are not opened.
 
     Args:
@@ -128,7 +128,7 @@ def _shuffle(names: list[str], seed: int) -> list[str]:
 
 def _load_video(
     tree: File, every: File, name: str, objects: dict[int, MetaObject], first_mask_only: bool
-) -> Sequence:
+) -> Video:
     images, annotations = every / IMAGES / name, tree / "Annotations" / name
     frames, masks = list_folder(images, ".jpg"), list_folder(annotations, ".png")
     if len(frames) < (1 if first_mask_only else 2):
@@ -146,7 +146,7 @@ def _load_video(
                     f"{annotations / stem}.png: no such file; video {name} needs this mask of an object "
                     "that meta.json lists there."
                 )
-    return Sequence(
+    return Video(
         name,
         tuple(frames.values()),
         tuple(masks.get(stem) for stem in frames),

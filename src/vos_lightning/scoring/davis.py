@@ -1,6 +1,6 @@
 """The DAVIS-2017 protocols: J&F of predicted masks against the truth, per object and over a data set.
 
-Frames are taken one by one, so that a sequence need not be in memory. Figures are those of the DAVIS-2017
+Frames are taken one by one, so that a video need not be in memory. Figures are those of the DAVIS-2017
 evaluation (Pont-Tuset et al. 2017; unsupervised: Caelles et al. 2019).
 
 Shapes: T frames of H x W pixels, O true objects, P proposals. A mask is (H, W) of integer ids, 0 background,
@@ -40,9 +40,9 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """Statistics of one true object over the scored frames of its sequence."""
+    """Statistics of one true object over the scored frames of its video."""
 
-    sequence: str
+    video: str
     id: int
     j: Statistics
     f: Statistics
@@ -53,8 +53,8 @@ class ObjectScore:
 
 
 @dataclass(frozen=True)
-class SequenceScore:
-    """The objects of one sequence, ids 1, 2, ... in order, under one of PROTOCOLS."""
+class VideoScore:
+    """The objects of one video, ids 1, 2, ... in order, under one of PROTOCOLS."""
 
     name: str
     protocol: str
@@ -63,7 +63,7 @@ class SequenceScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """A data set's scores: j and f are means over all objects, whichever sequence they are in."""
+    """A data set's scores: j and f are means over all objects, whichever video they are in."""
 
     protocol: str
     j: Statistics
@@ -77,33 +77,33 @@ class Scores:
 
     def to_dict(self) -> dict:
         """For JSON: protocol, JF, J, JR, JD, F, FR, FD, and the same figures in per_object by SEQUENCE_ID."""
-        rows = {f"{o.sequence}_{o.id}": o.to_dict() for o in self.objects}
+        rows = {f"{o.video}_{o.id}": o.to_dict() for o in self.objects}
         return {"protocol": f"DAVIS-2017 {self.protocol}", **figures(self.j, self.f), "per_object": rows}
 
 
-def summarise(sequences: Iterable[SequenceScore]) -> Scores:
-    """Averages over the objects of all sequences.
+def summarise(videos: Iterable[VideoScore]) -> Scores:
+    """Averages over the objects of all videos.
 
-    Raises InputError if there is no object, ValueError if the sequences are of different protocols.
+    Raises InputError if there is no object, ValueError if the videos are of different protocols.
     """
-    sequences = list(sequences)
-    objects = tuple(o for sequence in sequences for o in sequence.objects)
+    videos = list(videos)
+    objects = tuple(o for video in videos for o in video.objects)
     if not objects:
         raise InputError("There is nothing to score: no first mask has an object; check the truth's masks.")
-    if len({sequence.protocol for sequence in sequences}) > 1:
-        raise ValueError("sequences scored under different protocols have no common mean")
+    if len({video.protocol for video in videos}) > 1:
+        raise ValueError("videos scored under different protocols have no common mean")
     j, f = mean_over(o.j for o in objects), mean_over(o.f for o in objects)
-    return Scores(sequences[0].protocol, j, f, objects)
+    return Scores(videos[0].protocol, j, f, objects)
 
 
-def score_sequence(
+def score_video(
     truth_masks: Iterable[np.ndarray],
     predicted_masks: Iterable[np.ndarray | None],
     protocol: str = "semi-supervised",
-    name: str = "sequence",
+    name: str = "video",
     files: Sequence[File] | None = None,
-) -> SequenceScore:
-    """Scores one sequence, holding two frames at a time.
+) -> VideoScore:
+    """Scores one video, holding two frames at a time.
 
     The objects are 1 up to the highest id of the first true mask; an id in between that has no pixel counts
     as an object, empty in the truth. Ids that come later in the truth are not scored.
@@ -112,7 +112,7 @@ def score_sequence(
         truth_masks: T masks (H, W), 255 is void.
         predicted_masks: T masks (H, W); None is accepted for a frame that the protocol does not score.
         protocol: one of PROTOCOLS.
-        name: the sequence's name.
+        name: the video's name.
         files: the predicted masks' files, T of them, for error messages.
 
     Raises:
@@ -131,7 +131,7 @@ def score_sequence(
         ObjectScore(name, o + 1, statistics(values[:, 0, o]), statistics(values[:, 1, o]))
         for o in range(values.shape[2])
     )
-    return SequenceScore(name, protocol, objects)
+    return VideoScore(name, protocol, objects)
 
 
 def _check(where: str, truth: np.ndarray, predicted: np.ndarray | None, highest: int, of: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Folders of predicted masks scored against folders of true masks, both SEQ/FRAME.png, in several processes.
 
-Only names are looked at until a sequence is scored, one sequence a process.
+Only names are looked at until a video is scored, one video a process.
 """
 
 import multiprocessing
@@ -14,13 +14,13 @@ from typing import TypeVar
 import numpy as np
 
 from vos_lightning.data.files import list_folder, reading
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_meta import MetaObject
 from vos_lightning.errors import InputError
 from vos_lightning.scoring import davis, youtube_vos
 
 Score = TypeVar("Score")
-Pair = tuple[Sequence, Sequence]  # true masks, predicted masks: `frames` names the files, `masks` those there
+Pair = tuple[Video, Video]  # true masks, predicted masks: `frames` names the files, `masks` those there
 
 
 @reading()
@@ -33,30 +33,30 @@ def score_davis(
         truth: folder of SEQ/FRAME.png.
         predictions: the same for predictions; frames that the truth does not have are ignored.
         protocol: one of `davis.PROTOCOLS`; frames that it does not score need no prediction.
-        names: the sequences, by default all in `truth`.
+        names: the videos, by default all in `truth`.
         jobs: processes.
 
     Raises:
-        InputError: a folder, a sequence or a frame to be scored is missing, an unreadable image, and as
-            `davis.score_sequence` does.
+        InputError: a folder, a video or a frame to be scored is missing, an unreadable image, and as
+            `davis.score_video` does.
     """
     _check_folders(truth, predictions)
     if names is None:
         names = sorted(p.name for p in truth.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not names:
-        raise InputError(f"{truth}: no sequence folder; give a folder of SEQ/FRAME.png.")
+        raise InputError(f"{truth}: no video folder; give a folder of SEQ/FRAME.png.")
     scored = slice(1, -1) if protocol == "semi-supervised" else slice(None)
     pairs = []
     for name in names:
         masks = _true_masks(truth / name)
         files, found = _predicted_masks(predictions / name, masks, scored, protocol)
-        pairs.append((Sequence(name, masks, masks), Sequence(name, files, found)))
+        pairs.append((Video(name, masks, masks), Video(name, files, found)))
     return davis.summarise(_each(partial(_score_davis, protocol=protocol), pairs, jobs))
 
 
-def _score_davis(pair: Pair, protocol: str) -> davis.SequenceScore:
+def _score_davis(pair: Pair, protocol: str) -> davis.VideoScore:
     truth, predicted = pair
-    return davis.score_sequence(*_masks(pair), protocol, truth.name, predicted.frames)
+    return davis.score_video(*_masks(pair), protocol, truth.name, predicted.frames)
 
 
 @reading()
@@ -94,8 +94,8 @@ def score_youtube_vos(
         categories = {i: o.category for i, o in objects.items()}
         pairs.append(
             (
-                Sequence(name, masks, masks, presence=presence, categories=categories),
-                Sequence(name, files, found, presence=presence, categories=categories),
+                Video(name, masks, masks, presence=presence, categories=categories),
+                Video(name, files, found, presence=presence, categories=categories),
             )
         )
     videos = _each(partial(_score_video, protocol=protocol), pairs, jobs)
@@ -118,7 +118,7 @@ def _check_folders(*folders: Path) -> None:
 def _true_masks(folder: Path) -> tuple[Path, ...]:
     masks = tuple(path for path in list_folder(folder, ".png").values() if isinstance(path, Path))
     if not masks:
-        raise InputError(f"{folder}: no PNG masks of this sequence; give a folder of SEQ/FRAME.png.")
+        raise InputError(f"{folder}: no PNG masks of this video; give a folder of SEQ/FRAME.png.")
     return masks
 
 
@@ -127,7 +127,7 @@ def _predicted_masks(
 ) -> tuple[tuple[Path, ...], tuple[Path | None, ...]]:
     """The files that the truth's masks ask for, and those of them that are there."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; predict sequence {folder.name} or use --split-list.")
+        raise InputError(f"{folder}: no such folder; predict video {folder.name} or use --split-list.")
     files = tuple(folder / mask.name for mask in masks)
     found = tuple(path if path.is_file() else None for path in files)
     if None in found[scored]:

@@ -1,4 +1,4 @@
-"""J and F of one object in one frame, and their statistics over the frames of a sequence.
+"""J and F of one object in one frame, and their statistics over the frames of a video.
 
 J is the overlap of two masks, F the agreement of their outlines (Perazzi et al. 2016), with the numbers and
 the edge rules of the DAVIS-2017 evaluation (Pont-Tuset et al. 2017). Nothing here knows a protocol or a file.

@@ -1,17 +1,16 @@
-"""How a data set's sequences are scored, whatever made the masks.
+"""How a data set's videos are scored, whatever made the masks.
 
 Shapes: a mask is (h, w) of integer ids at the video's own size.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
-from collections.abc import Sequence as Sequences
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.scoring import davis, youtube_vos
 
 
@@ -22,11 +21,11 @@ class Rules(Protocol):
     def name(self) -> str:
         """Letters, digits and hyphens."""
 
-    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> Any:
-        """The score of a sequence whose frames asked for have these masks, taken one by one."""
+    def score(self, video: Video, masks: Iterable[np.ndarray]) -> Any:
+        """The score of a video whose frames asked for have these masks, taken one by one."""
 
-    def summary(self, scores: Sequences[Any]) -> dict[str, Any]:
-        """Of all sequences, for JSON: protocol, JF, J, F in 0..1 and what else the benchmark reports."""
+    def summary(self, scores: Sequence[Any]) -> dict[str, Any]:
+        """Of all videos, for JSON: protocol, JF, J, F in 0..1 and what else the benchmark reports."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class DavisRules:
         """davis-PROTOCOL."""
         return f"davis-{self.protocol}"
 
-    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> davis.SequenceScore:
-        """See `scoring.davis.score_sequence`."""
-        truth = (sequence.mask(t) for t in range(len(sequence)))
-        return davis.score_sequence(truth, masks, self.protocol, sequence.name)
+    def score(self, video: Video, masks: Iterable[np.ndarray]) -> davis.VideoScore:
+        """See `scoring.davis.score_video`."""
+        truth = (video.mask(t) for t in range(len(video)))
+        return davis.score_video(truth, masks, self.protocol, video.name)
 
-    def summary(self, scores: Sequences[davis.SequenceScore]) -> dict[str, Any]:
+    def summary(self, scores: Sequence[davis.VideoScore]) -> dict[str, Any]:
         """See `scoring.davis.Scores.to_dict`."""
         return davis.summarise(scores).to_dict()
 
@@ -63,14 +62,14 @@ class YouTubeRules:
         seen = hashlib.sha256("\n".join(sorted(self.seen)).encode()).hexdigest()[:8]
         return f"youtube-vos-{self.protocol}-{seen}"
 
-    def score(self, sequence: Sequence, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
+    def score(self, video: Video, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
         """See `scoring.youtube_vos.score_video`."""
-        asked = sequence.asked
-        starts = {i: asked.index(t) for i, t in sequence.starts.items()}
-        truth = (sequence.mask(t) for t in asked)
-        categories = sequence.categories or {}
-        return youtube_vos.score_video(truth, masks, starts, categories, self.protocol, sequence.name)
+        asked = video.asked
+        starts = {i: asked.index(t) for i, t in video.starts.items()}
+        truth = (video.mask(t) for t in asked)
+        categories = video.categories or {}
+        return youtube_vos.score_video(truth, masks, starts, categories, self.protocol, video.name)
 
-    def summary(self, scores: Sequences[youtube_vos.VideoScore]) -> dict[str, Any]:
+    def summary(self, scores: Sequence[youtube_vos.VideoScore]) -> dict[str, Any]:
         """See `scoring.youtube_vos.Scores.to_dict`."""
         return youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.backbones import LEVELS, Backbone, DeepLab, set_batch_norm, set_frames
 from vos_lightning.errors import InputError, one_of
-from vos_lightning.recurrence import SequenceConvLSTM
+from vos_lightning.layers.backbones import LEVELS, Backbone, DeepLab, set_batch_norm, set_frames
+from vos_lightning.layers.recurrence import SequenceConvLSTM
 
 State = tuple[Tensor, Tensor]  # cell and hidden state, (O, B, C, h, w) each
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
-from vos_lightning.checkpoints import load_strictly, read_checkpoint
 from vos_lightning.errors import InputError, one_of
+from vos_lightning.layers.weights import load_strictly, read_checkpoint
 
 LEVELS = ("res2", "res3", "res4", "res5")
 _PUBLISHED = {"imagenet": "IMAGENET1K_V1", "coco": "COCO_WITH_VOC_LABELS_V1"}

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.models.s2s import S2S
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import ClipTask, Optimisation, Stage
 from vos_lightning.scoring.measures import boundary_f, jaccard
-from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from operator import itemgetter
 
 from omegaconf import DictConfig
 
-from vos_lightning.runs import code_version
-from vos_lightning.tables import Table
+from vos_lightning.report.tables import Table
+from vos_lightning.runs.folder import code_version
 
 KEPT = {
     "last": "the last epoch",

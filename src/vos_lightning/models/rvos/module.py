@@ -11,12 +11,12 @@ from torch import Tensor
 
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.losses import soft_iou_cost, weighted_mean
-from vos_lightning.matching import match_slots
-from vos_lightning.merging import Merger
-from vos_lightning.models.rvos import RVOS
+from vos_lightning.evaluation.merging import Merger
+from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
+from vos_lightning.layers.matching import match_slots
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.training import ClipTask, Optimisation, Stage
 from vos_lightning.scoring.measures import boundary_f, jaccard
-from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
 
 
 @dataclass(frozen=True)

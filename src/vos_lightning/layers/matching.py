@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from vos_lightning.losses import soft_iou_cost
+from vos_lightning.layers.losses import soft_iou_cost
 
 
 def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool = False) -> Tensor:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.attention import NonLocalBlock
-from vos_lightning.backbones import LEVELS, Backbone, set_batch_norm, set_frames
 from vos_lightning.errors import InputError, one_of
-from vos_lightning.recurrence import CELLS
+from vos_lightning.layers.attention import NonLocalBlock
+from vos_lightning.layers.backbones import LEVELS, Backbone, set_batch_norm, set_frames
+from vos_lightning.layers.recurrence import CELLS
 
 COARSE_TO_FINE = LEVELS[::-1]
 

@@ -15,29 +15,29 @@ from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 
 from vos_lightning.atomic import unwritable
-from vos_lightning.callbacks import Progress, say
-from vos_lightning.checkpoints import checkpoint_hash, load_strictly, read_model_weights
+from vos_lightning.runs.callbacks import Progress, say
+from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.modules import VideoData, fingerprint
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation import segment_and_score, write_submission
+from vos_lightning.evaluation.videos import segment_and_score, write_submission
 from vos_lightning.fields import build, check_config
-from vos_lightning.fitting import Fitted, fit, quiet
-from vos_lightning.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
-from vos_lightning.models.s2s import S2S
+from vos_lightning.runs.fitting import Fitted, fit, quiet
+from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
+from vos_lightning.models.s2s.network import S2S
 from vos_lightning.processes import Interrupted, Interruption
-from vos_lightning.runs import Run, code_version, content_hash, identity, write_json
+from vos_lightning.runs.folder import Run, code_version, content_hash, identity, write_json
 from vos_lightning.scoring.rules import Rules
-from vos_lightning.sweep import compose_train
-from vos_lightning.tasks.common import ClipTask, Optimisation, Stage
-from vos_lightning.tasks.rvos import MaskStage, Segmentation
-from vos_lightning.tasks.s2s import ObjectSegmentation, ObjectStage
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.models.training import ClipTask, Optimisation, Stage
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
 
 if TYPE_CHECKING:
-    from vos_lightning.wandb_log import RunLogger
+    from vos_lightning.runs.wandb_log import RunLogger
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
 
@@ -68,7 +68,7 @@ def run_of(cfg: DictConfig, data: VideoData | None = None) -> Run:
     splits[cfg.data.train_split] |= data.every_frame
     splits[cfg.data.score_split] |= cfg.predict.all_frames
     versions = {
-        split: fingerprint(data.sequences(split, all_frames=every)) for split, every in splits.items()
+        split: fingerprint(data.videos(split, all_frames=every)) for split, every in splits.items()
     }
     if cfg.train.init_from:
         versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
@@ -125,19 +125,19 @@ class Work(NamedTuple):
 
     task: ClipTask
     data: VideoData
-    scored: list[Sequence]
+    scored: list[Video]
     rules: Rules
     device: torch.device
 
 
-def _prepare(cfg: DictConfig, data: VideoData, submitted: list[Sequence]) -> Work:
+def _prepare(cfg: DictConfig, data: VideoData, submitted: list[Video]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     device = choose_device(cfg.run.accelerator, cfg.run.device)
     torch.set_num_threads(cfg.run.threads)
     keep_freed_memory()
     choose_arithmetic(cfg.train.tf32)
     seed_everything(cfg.seed, verbose=False)
-    scored = data.sequences(cfg.data.score_split, all_frames=cfg.predict.all_frames)
+    scored = data.videos(cfg.data.score_split, all_frames=cfg.predict.all_frames)
     task = build_task(cfg)
     segmenter = build_segmenter(cfg, task.model, "cpu")
     work = Work(task, data, scored, data.rules(segmenter.takes_given), device)
@@ -155,20 +155,20 @@ def _archive(cfg: DictConfig, run: Run) -> Path:
     return run.folder / f"{cfg.data.submit_split}.zip"
 
 
-def _submitted(cfg: DictConfig, data: VideoData, run: Run) -> list[Sequence]:
-    """The sequences still to be zipped for a server; if they cannot be read, none, and a line says why."""
+def _submitted(cfg: DictConfig, data: VideoData, run: Run) -> list[Video]:
+    """The videos still to be zipped for a server; if they cannot be read, none, and a line says why."""
     split, result = cfg.data.submit_split, run.result()
     zipped = result is not None and result.get("submission") and _archive(cfg, run).is_file()
     wanted = split in data.splits() and not zipped
     try:
-        return data.sequences(split, True, cfg.predict.all_frames) if wanted else []
+        return data.videos(split, True, cfg.predict.all_frames) if wanted else []
     except InputError as error:
         say(f"No zip for {split}: {error}")
         return []
 
 
 def _with_submission(
-    cfg: DictConfig, data: VideoData, run: Run, result: dict[str, Any], submitted: list[Sequence]
+    cfg: DictConfig, data: VideoData, run: Run, result: dict[str, Any], submitted: list[Video]
 ) -> dict[str, Any]:
     """A finished run's result with the zip for a server, whose split may have come since."""
     split = cfg.data.submit_split
@@ -315,6 +315,6 @@ def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
 def _logger(cfg: DictConfig, run: Run) -> "RunLogger | None":
     if cfg.run.logger is None:
         return None
-    from vos_lightning.wandb_log import RunLogger
+    from vos_lightning.runs.wandb_log import RunLogger
 
     return RunLogger(run, cfg.run.logger.project, cfg.run.logger.mode, cfg.run.group)

@@ -4,8 +4,7 @@ Shapes: a mask is (H, W) uint8 of object ids, 0 background.
 """
 
 import zipfile
-from collections.abc import Collection
-from collections.abc import Sequence as Sequences
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +13,13 @@ import numpy as np
 from vos_lightning.atomic import replacing
 from vos_lightning.data.files import File, read_file
 from vos_lightning.data.images import image_size, read_mask
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.davis import MAX_PROPOSALS
 
 
 class Layout(NamedTuple):
-    """What a server takes: SEQUENCE/FRAME.png below `top`, with the ids of the sequence's objects.
+    """What a server takes: VIDEO/FRAME.png below `top`, with the ids of the video's objects.
 
     proposals: ids 1 up to this one instead, where a method names its own objects.
     """
@@ -34,18 +33,18 @@ DAVIS_UNSUPERVISED = Layout(proposals=MAX_PROPOSALS)
 YOUTUBE_VOS = Layout(top="Annotations/")
 
 
-def server_layout(sequences: Sequences[Sequence], masks_given: bool) -> Layout:
-    """The layout for the server of the data set that sequences, at least one, are from.
+def server_layout(videos: Sequence[Video], masks_given: bool) -> Layout:
+    """The layout for the server of the data set that videos, at least one, are from.
 
     masks_given: whether the method was given the objects' first masks.
     """
-    if sequences[0].categories is not None:
+    if videos[0].categories is not None:
         return YOUTUBE_VOS
     return DAVIS if masks_given else DAVIS_UNSUPERVISED
 
 
-def zip_masks(folder: Path, archive: Path, sequences: Sequences[Sequence], layout: Layout) -> Path:
-    """Packs folder/SEQUENCE/FRAME.png of sequences; the archive is written whole or not at all.
+def zip_masks(folder: Path, archive: Path, videos: Sequence[Video], layout: Layout) -> Path:
+    """Packs folder/VIDEO/FRAME.png of videos; the archive is written whole or not at all.
 
     The frames are those in which the data set lists objects (YouTube-VOS), or else all.
 
@@ -57,12 +56,12 @@ def zip_masks(folder: Path, archive: Path, sequences: Sequences[Sequence], layou
             layout does not allow; or the archive cannot be written.
     """
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
-        for sequence in sequences:
-            ids = range(1, layout.proposals + 1) if layout.proposals else sequence.objects
-            for t in sequence.asked:
-                frame = sequence.frames[t]
-                path = folder / sequence.name / f"{frame.stem}.png"
-                entry = zipfile.ZipInfo(f"{layout.top}{sequence.name}/{path.name}")
+        for video in videos:
+            ids = range(1, layout.proposals + 1) if layout.proposals else video.objects
+            for t in video.asked:
+                frame = video.frames[t]
+                path = folder / video.name / f"{frame.stem}.png"
+                entry = zipfile.ZipInfo(f"{layout.top}{video.name}/{path.name}")
                 file.writestr(entry, _checked(path, frame, ids))
     return archive
 

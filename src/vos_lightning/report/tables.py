@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from vos_lightning.baselines import classify_colours, copy_first_mask
 from vos_lightning.configuration import build_data
 from vos_lightning.data.modules import VideoData, fingerprint
-from vos_lightning.data.sequence import Sequence as VideoSequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
+from vos_lightning.evaluation.baselines import classify_colours, copy_first_mask
 from vos_lightning.plain import read_json, read_yaml
-from vos_lightning.runs import Run, write_json
-from vos_lightning.sweep import Cell
-from vos_lightning.training import run_of
+from vos_lightning.runs.folder import Run, write_json
+from vos_lightning.runs.sweep import Cell
+from vos_lightning.runs.train import run_of
 
 Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
 COLUMNS: Columns = {"J&F": ["JF"], "J": ["J"], "F": ["F"]}
 SECONDS = ("seconds_per_frame", "online_seconds")
-BASELINES: dict[str, Callable[[VideoSequence], Iterator[np.ndarray]]] = {
+BASELINES: dict[str, Callable[[Video], Iterator[np.ndarray]]] = {
     "first mask copied": copy_first_mask,
     "colour classifier": classify_colours,
 }
 
 
 def figure(result: Mapping[str, Any], key: str) -> float | None:
-    """A figure of a run's result: a score in percent, or seconds a frame or of online learning a sequence."""
+    """A figure of a run's result: a score in percent, or seconds a frame or of online learning a video."""
     timings = result.get("timings", [])
     if key == "seconds_per_frame":
         frames = sum(t["frames"] for t in timings)
@@ -184,13 +184,13 @@ def _read_server(path: Path, known: set[str]) -> Any:
 
 def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, float]]:
     """Scores of the baselines, kept in root by what they scored and how."""
-    sequences, rules = data.sequences(split), data.rules(one_shot=True)
-    path = root / f"baselines-{rules.name}-{fingerprint(sequences)}.json"
+    videos, rules = data.videos(split), data.rules(one_shot=True)
+    path = root / f"baselines-{rules.name}-{fingerprint(videos)}.json"
     scores = read_json(path, dict.fromkeys(BASELINES, dict), needed=len(BASELINES))
     if scores is None:
         scores = {}
         for name, masks in BASELINES.items():
-            done = [rules.score(s, (m for t, m in enumerate(masks(s)) if t in s.asked)) for s in sequences]
+            done = [rules.score(s, (m for t, m in enumerate(masks(s)) if t in s.asked)) for s in videos]
             scores[name] = rules.summary(done)
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, scores)

@@ -9,19 +9,19 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from vos_lightning.data.images import VOID
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 
 BINS = 32  # Histogram bins per colour channel.
 
 
-def copy_first_mask(sequence: Sequence) -> Iterator[np.ndarray]:
+def copy_first_mask(video: Video) -> Iterator[np.ndarray]:
     """Yields for each of the T frames the first masks of the objects so far, (H, W) uint8 ids.
 
     An object that starts later is painted over the others.
     """
     mask: np.ndarray | None = None
-    given = sequence.given()
-    for t in range(len(sequence)):
+    given = video.given()
+    for t in range(len(video)):
         new = given.get(t)
         if new is not None:
             mask = new if mask is None else np.where(new > 0, new, mask)
@@ -29,7 +29,7 @@ def copy_first_mask(sequence: Sequence) -> Iterator[np.ndarray]:
         yield mask.copy()
 
 
-def classify_colours(sequence: Sequence, blur: float = 0.015) -> Iterator[np.ndarray]:
+def classify_colours(video: Video, blur: float = 0.015) -> Iterator[np.ndarray]:
     """Labels each pixel by its colour, as in the first frame; yields T masks (H, W) uint8 ids.
 
     Each class is a smoothed RGB histogram of its pixels in the frame where it starts and its share of them;
@@ -37,19 +37,19 @@ def classify_colours(sequence: Sequence, blur: float = 0.015) -> Iterator[np.nda
     objects start keep the given masks.
 
     Args:
-        sequence: T frames and the objects' first masks.
+        video: T frames and the objects' first masks.
         blur: standard deviation of the neighbourhood as a share of H, >= 0.
     """
-    given = sequence.given()
+    given = video.given()
     ids, counts = np.array([0], dtype=np.uint8), np.zeros((0, BINS**3))
     posterior = np.ones((1, BINS**3))
-    for t in range(len(sequence)):
-        bins = _bin_of(sequence.frame(t))
+    for t in range(len(video)):
+        bins = _bin_of(video.frame(t))
         belief = gaussian_filter(posterior[:, bins], (0, blur * len(bins), blur * len(bins)))
         mask = ids[belief.argmax(axis=0)]
         if t in given:
             first = given[t]
-            known = sequence.mask(t) != VOID
+            known = video.mask(t) != VOID
             new = np.unique(first[first > 0])
             classes = [0, *new] if t == 0 else new
             found = [np.bincount(bins[(first == i) & known], minlength=BINS**3) for i in classes]

@@ -1,12 +1,11 @@
-"""A trained model on whole sequences: masks on disk, scores, and the zip that a server takes.
+"""A trained model on whole videos: masks on disk, scores, and the zip that a server takes.
 
 Shapes: a mask is (h, w) uint8 at the video's own size.
 """
 
 import shutil
 import time
-from collections.abc import Iterator
-from collections.abc import Sequence as Sequences
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,27 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vos_lightning.checkpoints import check_fits, load_strictly, read_model_weights
 from vos_lightning.configuration import build_model
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.sequence import Sequence
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
+from vos_lightning.evaluation.propagation import Protocol, propagate
 from vos_lightning.fields import override
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S
-from vos_lightning.online import OnlineLearning, tune
-from vos_lightning.propagation import Protocol, propagate
-from vos_lightning.runs import read_config, scored_weights
+from vos_lightning.layers.weights import check_fits, load_strictly, read_model_weights
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.s2s.online import OnlineLearning, tune
+from vos_lightning.runs.folder import read_config, scored_weights
+from vos_lightning.runs.sweep import compose_train
 from vos_lightning.scoring.rules import Rules
-from vos_lightning.submission import server_layout, zip_masks
-from vos_lightning.sweep import compose_train
+from vos_lightning.scoring.submission import server_layout, zip_masks
 
 
 @dataclass
 class Timing:
-    """What one sequence cost: its frames, seconds of segmenting it and, before, of online learning."""
+    """What one video cost: its frames, seconds of segmenting it and, before, of online learning."""
 
-    sequence: str
+    video: str
     frames: int = 0
     seconds: float = 0.0
     online_seconds: float = 0.0
@@ -43,14 +42,14 @@ class Timing:
 
 @dataclass
 class Segmenter:
-    """A model that segments sequences under a protocol.
+    """A model that segments videos under a protocol.
 
     Args:
         model: as `for_inference` gives it.
         protocol: see `Protocol`.
         device: where the model is.
-        online: of S2S, from the first frame with objects, for each sequence anew; None for none.
-        timings: of the sequences segmented so far.
+        online: of S2S, from the first frame with objects, for each video anew; None for none.
+        timings: of the videos segmented so far.
     """
 
     model: RVOS | S2S
@@ -64,17 +63,17 @@ class Segmenter:
         """Whether given masks name the objects, so that they are scored and handed in one-shot."""
         return self.protocol.takes_given(self.model)
 
-    def masks(self, sequence: Sequence) -> Iterator[np.ndarray]:
+    def masks(self, video: Video) -> Iterator[np.ndarray]:
         """Yields the mask of every frame, (h, w) uint8, from the objects' first masks."""
-        timing, started = Timing(sequence.name), time.monotonic()
+        timing, started = Timing(video.name), time.monotonic()
         self.timings.append(timing)
-        given = sequence.given() if self.takes_given else {}
+        given = video.given() if self.takes_given else {}
         model = self.model
-        if self.online and isinstance(model, S2S) and sequence.objects:
-            t, size = min(sequence.starts.values()), self.protocol.size
-            model = tune(model, sequence.frame(t), given[t], size, self.online, self.device)
+        if self.online and isinstance(model, S2S) and video.objects:
+            t, size = min(video.starts.values()), self.protocol.size
+            model = tune(model, video.frame(t), given[t], size, self.online, self.device)
             timing.online_seconds = time.monotonic() - started
-        frames = (sequence.frame(t) for t in range(len(sequence)))
+        frames = (video.frame(t) for t in range(len(video)))
         masks = propagate(model, frames, given, self.protocol, self.device)
         started = time.monotonic()
         for mask in masks:
@@ -83,16 +82,16 @@ class Segmenter:
             yield mask
             started = time.monotonic()
 
-    def write(self, sequence: Sequence, folder: Path) -> Iterator[np.ndarray]:
-        """Yields the masks of the frames asked for and writes them to folder/SEQUENCE/FRAME.png."""
-        (folder / sequence.name).mkdir(parents=True, exist_ok=True)
-        for t, mask in enumerate(self.masks(sequence)):
-            if t in sequence.asked:
-                write_mask(folder / sequence.name / f"{sequence.frames[t].stem}.png", mask)
+    def write(self, video: Video, folder: Path) -> Iterator[np.ndarray]:
+        """Yields the masks of the frames asked for and writes them to folder/VIDEO/FRAME.png."""
+        (folder / video.name).mkdir(parents=True, exist_ok=True)
+        for t, mask in enumerate(self.masks(video)):
+            if t in video.asked:
+                write_mask(folder / video.name / f"{video.frames[t].stem}.png", mask)
                 yield mask
 
 
-def load_run(path: Path, overrides: Sequences[str] = ()) -> tuple[DictConfig, RVOS | S2S]:
+def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[DictConfig, RVOS | S2S]:
     """The configuration and the model of a checkpoint.
 
     Args:
@@ -134,15 +133,15 @@ def _with_defaults(cfg: DictConfig, path: Path) -> DictConfig:
 
 
 def segment_and_score(
-    segmenter: Segmenter, sequences: Sequences[Sequence], rules: Rules, folder: Path
+    segmenter: Segmenter, videos: Sequence[Video], rules: Rules, folder: Path
 ) -> dict[str, Any]:
-    """Segments and scores sequences; the masks stay in folder/SEQUENCE/FRAME.png.
+    """Segments and scores videos; the masks stay in folder/VIDEO/FRAME.png.
 
     Returns:
-        What `rules` makes of the scores of all sequences.
+        What `rules` makes of the scores of all videos.
     """
     _clear(folder)
-    return rules.summary([rules.score(sequence, segmenter.write(sequence, folder)) for sequence in sequences])
+    return rules.summary([rules.score(video, segmenter.write(video, folder)) for video in videos])
 
 
 def _clear(folder: Path) -> None:
@@ -151,11 +150,11 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_submission(segmenter: Segmenter, sequences: Sequences[Sequence], archive: Path) -> Path:
-    """Segments sequences that have first masks only and zips the masks for their server, see `zip_masks`."""
+def write_submission(segmenter: Segmenter, videos: Sequence[Video], archive: Path) -> Path:
+    """Segments videos that have first masks only and zips the masks for their server, see `zip_masks`."""
     folder = archive.with_suffix("")
     _clear(folder)
-    for sequence in sequences:
-        for _ in segmenter.write(sequence, folder):
+    for video in videos:
+        for _ in segmenter.write(video, folder):
             pass
-    return zip_masks(folder, archive, sequences, server_layout(sequences, segmenter.takes_given))
+    return zip_masks(folder, archive, videos, server_layout(videos, segmenter.takes_given))

@@ -1,4 +1,4 @@
-"""Online learning of S2S: the network is tuned to a sequence's first frame before it segments the rest.
+"""Online learning of S2S: the network is tuned to a video's first frame before it segments the rest.
 
 From the first frame and its masks, possible later frames are made by moving the objects and the background on
 their own (Xu et al. 2018, section 4.2); initialiser, encoder and decoder learn the pairs, the ConvLSTM stays.
@@ -19,8 +19,8 @@ from vos_lightning.data.clips import Augmentation, to_network
 from vos_lightning.data.images import resize_labels
 from vos_lightning.devices import upload
 from vos_lightning.errors import InputError
-from vos_lightning.models.s2s import S2S
-from vos_lightning.tasks.s2s import unroll
+from vos_lightning.models.s2s.module import unroll
+from vos_lightning.models.s2s.network import S2S
 
 OBJECT = Augmentation(flip=0, rotation=15, translation=0.1, shear=5, zoom=(0.85, 1.2))
 BACKGROUND = Augmentation(flip=0, rotation=5, translation=0.05, shear=2, zoom=(1.0, 1.1))

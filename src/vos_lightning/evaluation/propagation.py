@@ -16,9 +16,9 @@ from vos_lightning.data.clips import to_network
 from vos_lightning.data.images import VOID, resize_labels
 from vos_lightning.devices import upload
 from vos_lightning.errors import InputError, one_of
-from vos_lightning.merging import RULES, Merger
-from vos_lightning.models.rvos import RVOS
-from vos_lightning.models.s2s import S2S, State
+from vos_lightning.evaluation.merging import RULES, Merger
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.network import S2S, State
 
 # Frames; weights are read once for all of them, their masks leave the device at once, memory stays small.
 ENCODED_TOGETHER = 4

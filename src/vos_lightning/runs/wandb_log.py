@@ -1,6 +1,6 @@
 """What a run and a sweep send to Weights & Biases. Imported only by a run that logs to it."""
 
-from collections.abc import Sequence as Sequences
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,12 +9,12 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from vos_lightning.data.images import read_mask
-from vos_lightning.data.sequence import Sequence
-from vos_lightning.runs import Run
+from vos_lightning.data.videos import Video
+from vos_lightning.runs.folder import Run
 
 Mode = Literal["online", "offline"]
 
-OVERLAYS = 4  # sequences shown, three frames each
+OVERLAYS = 4  # videos shown, three frames each
 
 
 def mode(wanted: Mode | None) -> Mode:
@@ -50,26 +50,26 @@ class RunLogger(WandbLogger):
             settings=wandb.Settings(silent=True),
         )
 
-    def log_result(self, result: dict[str, Any], sequences: Sequences[Sequence], masks: Path) -> None:
+    def log_result(self, result: dict[str, Any], videos: Sequence[Video], masks: Path) -> None:
         """Logs J&F, J and F of the scored split, and masks over frames at a quarter, a half and the end."""
         scores = {f"{result['split']}/{key}": result["scores"][key] for key in ("JF", "J", "F")}
         self.experiment.summary.update(scores)
-        for sequence in sequences[:OVERLAYS]:
-            asked = sequence.asked
+        for video in videos[:OVERLAYS]:
+            asked = video.asked
             times = [asked[len(asked) // 4], asked[len(asked) // 2], asked[-1]]
-            images = [_overlay(sequence, t, masks / sequence.name) for t in times]
-            self.experiment.log({f"masks/{sequence.name}": images})
+            images = [_overlay(video, t, masks / video.name) for t in times]
+            self.experiment.log({f"masks/{video.name}": images})
 
     def close(self) -> None:
         """Ends the run, so that the next one in this process gets its own."""
         self.experiment.finish()
 
 
-def _overlay(sequence: Sequence, t: int, folder: Path) -> wandb.Image:
-    predicted = read_mask(folder / f"{sequence.frames[t].stem}.png")
+def _overlay(video: Video, t: int, folder: Path) -> wandb.Image:
+    predicted = read_mask(folder / f"{video.frames[t].stem}.png")
     names = {int(i): f"object {i}" for i in np.unique(predicted) if i}
     masks = {"prediction": {"mask_data": predicted, "class_labels": names}}
-    return wandb.Image(sequence.frame(t), masks=masks, caption=f"{sequence.name}, frame {t}")
+    return wandb.Image(video.frame(t), masks=masks, caption=f"{video.name}, frame {t}")
 
 
 def log_table(

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning import __version__
 from vos_lightning.atomic import unwritable, write_text
-from vos_lightning.checkpoints import checkpoint_hash
+from vos_lightning.layers.weights import checkpoint_hash
 from vos_lightning.errors import InputError
 from vos_lightning.fields import GONE, check, plain_values
 from vos_lightning.plain import Type, read_json, read_yaml
@@ -82,7 +82,7 @@ def content_hash(content: Any) -> str:
 def code_version() -> str:
     """The package's version and 8 hex digits of its sources."""
     digest = hashlib.sha256()
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:8]}"
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def scored_checkpoint(self) -> Path:
-        """The checkpoint that is scored: the epoch that the last stage keeps, see `tasks.common.Stage`.
+        """The checkpoint that is scored: the epoch that the last stage keeps, see `models.training.Stage`.
 
         A run that ends before a validation has no other than its last.
         """

@@ -17,7 +17,7 @@ from vos_lightning.errors import InputError
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Video:
     """One video: T frame files and, for each, its mask file or None where there is no annotation.
 
     one_object: all ids are one (DAVIS-2016).
@@ -39,7 +39,7 @@ class Sequence:
     threshold: bool = False
 
     def __post_init__(self) -> None:
-        checked_name(self.name, self.frames[0] if self.frames else "sequence")
+        checked_name(self.name, self.frames[0] if self.frames else "video")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -59,7 +59,7 @@ class Sequence:
         """The file of frame t's mask. Raises InputError if there is none."""
         path = self.masks[t]
         if path is None:
-            raise InputError(f"{self.frames[t]}: sequence {self.name} has no mask for this frame.")
+            raise InputError(f"{self.frames[t]}: video {self.name} has no mask for this frame.")
         return path
 
     def ids(self, stored: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ class Sequence:
 
     @cached_property
     def is_binary(self) -> bool:
-        """True if the only values in the sequence's masks are 0 and 255: one object, not void."""
+        """True if the only values in the video's masks are 0 and 255: one object, not void."""
         values: set[int] = set()
         if self.categories is not None:  # ids, as YouTube-VOS has them
             return False
@@ -129,12 +129,12 @@ class Sequence:
         return found
 
 
-def sequence_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]) -> Sequence:
+def video_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]) -> Video:
     """A video whose masks may be given at any frame: an object starts where it first has a pixel."""
     presence: dict[int, tuple[int, ...]] = {}
-    plain = Sequence(name, frames, masks)
+    plain = Video(name, frames, masks)
     for t in plain.annotated:
         for i in np.unique(plain.mask(t)).tolist():
             if i not in (0, VOID):
                 presence[i] = (*presence.get(i, ()), t)
-    return Sequence(name, frames, masks, presence=presence) if presence else plain
+    return Video(name, frames, masks, presence=presence) if presence else plain

@@ -10,11 +10,11 @@ from typing import Any
 
 from vos_lightning.configuration import build_data
 from vos_lightning.data.images import read_mask
-from vos_lightning.plots import loss_curves, overlay_sheet, position_curves
-from vos_lightning.runs import Run
+from vos_lightning.report.plots import loss_curves, overlay_sheet, position_curves
+from vos_lightning.report.tables import Table
+from vos_lightning.report.text import as_text
+from vos_lightning.runs.folder import Run
 from vos_lightning.scoring.youtube_vos import GROUPS
-from vos_lightning.tables import Table
-from vos_lightning.text_tables import as_text
 
 FRAMES_SHOWN = 5
 
@@ -85,25 +85,23 @@ def _losses(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
 
 
 def _overlays(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
-    """The scored sequence in which the rows differ most, at the same frames (S2S, Figure 5)."""
+    """The scored video in which the rows differ most, at the same frames (S2S, Figure 5)."""
     spread: dict[str, float] = {}
     objects = [_scores(run)["per_object"] for run in runs.values()]
     for name in objects[0]:
         values = [scores[name]["J"] for scores in objects if name in scores]
         spread[name] = values[-1] - values[0]
     name = max(spread, key=lambda key: spread[key]).rpartition("_")[0]
-    sequences = build_data(table.cfg).sequences(table.cfg.data.score_split)
-    sequence = next(s for s in sequences if s.name == name)
-    last = len(sequence.asked) - 1
-    times = [sequence.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
+    videos = build_data(table.cfg).videos(table.cfg.data.score_split)
+    video = next(s for s in videos if s.name == name)
+    last = len(video.asked) - 1
+    times = [video.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
     sheet = {}
     for label, run in runs.items():
         folder = run.folder / "masks" / name
-        sheet[label] = [
-            (sequence.frame(t), read_mask(folder / f"{sequence.frames[t].stem}.png")) for t in times
-        ]
+        sheet[label] = [(video.frame(t), read_mask(folder / f"{video.frames[t].stem}.png")) for t in times]
     overlay_sheet(path, sheet)
-    return [f"The same frames in every row (S2S, Figure 5), sequence {name}, which gains most: {path}"]
+    return [f"The same frames in every row (S2S, Figure 5), video {name}, which gains most: {path}"]
 
 
 REPORTS: dict[str, Callable[[Table, dict[str, Run], Path], list[str]]] = {

@@ -11,8 +11,8 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
-from vos_lightning.backbones import Backbone
 from vos_lightning.errors import InputError, one_of
+from vos_lightning.layers.backbones import Backbone
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
 # Rules of `Stage.keep` that pick an epoch: the validation figure, and the sign of what is better.
