@@ -5,25 +5,22 @@ allowed of losses and masks, a hundred times of gradients and of weights after s
 """
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from helpers import NETWORKS, boxes, noise, noise_clip, task
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.evaluation.propagation import Protocol, probabilities
 from vos_lightning.layers.backbones import batch_norms
 from vos_lightning.layers.inference import for_inference
 from vos_lightning.layers.weights import read_model_weights
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
 from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import ClipTask, Optimisation
+from vos_lightning.models.training import ClipTask
 from vos_lightning.runs.sweep import compose_train
 from vos_lightning.runs.train import train
 
@@ -33,15 +30,7 @@ pytestmark = [
 ]
 
 SIZE = (64, 96)
-SMALL = ("shufflenet_v2_x0_5", "none")
-MODELS: dict[str, Callable[[], RVOS | S2S]] = {
-    "rvos": lambda: RVOS(*SMALL, hidden=16),
-    "rvos_zero_shot": lambda: RVOS(*SMALL, hidden=16, mask_input=False),
-    "stesa_gru": lambda: RVOS(*SMALL, hidden=16, cell="gru", nonlocal_position="res4", auxiliary=True),
-    "s2s": lambda: S2S(*SMALL, fc6=False, hidden=16),
-    "s2s-previous_mask": lambda: S2S(*SMALL, fc6=False, hidden=16, encoder="previous_mask"),
-    "s2s_video": lambda: S2S(*SMALL, fc6=False, hidden=16, video="clip", mask_entry="unit"),
-}
+GIVEN = boxes((1, 0, 0, 20, 40), (2, 30, 50, 30, 46), size=SIZE)
 
 
 @pytest.fixture(autouse=True)
@@ -51,34 +40,22 @@ def exact():
 
 def built(name: str) -> RVOS | S2S:
     torch.manual_seed(0)
-    return MODELS[name]().to(memory_format=torch.channels_last)
-
-
-def given() -> np.ndarray:
-    ids = np.zeros(SIZE, np.uint8)
-    ids[:20, :40], ids[30:60, 50:] = 1, 2
-    return ids
+    return NETWORKS[name]("shufflenet_v2_x0_5").to(memory_format=torch.channels_last)
 
 
 def step(model: RVOS | S2S, device: str) -> tuple[Tensor, Tensor]:
     """The loss of two clips of three frames and the gradients of all parameters, in main memory."""
     model = copy.deepcopy(model).to(device).train()
-    labels = torch.from_numpy(given()).expand(2, 3, *SIZE).contiguous()
-    counts = torch.zeros(2, 3, 5)
-    counts[..., :2] = 1
-    frames = torch.randn(2, 3, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    clip = Clip(*(x.to(device) for x in (frames, labels, counts)))
+    clip = Clip(*(x.to(device) for x in noise_clip(GIVEN, 3)))
     if isinstance(model, S2S):
         clip = clip._replace(labels=(clip.labels == 1).to(torch.uint8))
-        loss = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)]).clip_loss(clip)[0]
-    else:
-        loss = Segmentation(model, Optimisation(), [MaskStage(1)]).clip_loss(clip, "inferred")[0]
+    loss = task(model).clip_loss(clip, *(["inferred"] if isinstance(model, RVOS) else []))[0]
     loss.backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return loss.detach().cpu(), torch.cat(gradients).cpu()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_is_that_of_a_cpu(name: str) -> None:
     model = built(name)
     (loss, gradient), (expected, gradient_there) = step(model, "cuda"), step(model, "cpu")
@@ -86,15 +63,14 @@ def test_a_step_is_that_of_a_cpu(name: str) -> None:
     assert (gradient - gradient_there).norm() < 1e-3 * gradient_there.norm()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_video_is_that_of_a_cpu(name: str) -> None:
     model = built(name).eval()
     for norm in batch_norms(model):
         norm.running_var.fill_(0.1)  # keeps features from vanishing
-    rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(6)]
+    frames = noise(6, SIZE)
     masks = [
-        torch.stack([m.cpu() for m in probabilities(ready, frames, {0: given()}, Protocol(SIZE), device)])
+        torch.stack([m.cpu() for m in probabilities(ready, frames, {0: GIVEN}, Protocol(SIZE), device)])
         for device in ("cuda", "cpu")
         for ready in [for_inference(model).to(device)]
     ]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import columns
 from vos_lightning.data.clips import ClipDataset, check_readable
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.images import read_mask, voc_palette, write_mask
@@ -29,7 +30,7 @@ def tree(root, masks, lists, resolution="480p", name="seq"):
 
 def drawn(mode, *values):
     """A mask whose columns hold the values in turn."""
-    ids = np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH))
+    ids = columns(*values, size=(HEIGHT, WIDTH))
     if mode == "LA":
         return Image.merge("LA", [Image.fromarray(ids), Image.new("L", (WIDTH, HEIGHT), 255)])
     image = Image.fromarray(ids)

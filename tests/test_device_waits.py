@@ -16,24 +16,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from helpers import NETWORKS, boxes, noise_clip, task
 from vos_lightning.data.clips import Clip
 from vos_lightning.evaluation import propagation
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
 from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
-from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import Optimisation
 
 SIZE = (64, 96)
-SMALL = ("resnet18", "none")  # few operations
-MODELS: dict[str, Callable[[], RVOS | S2S]] = {
-    "rvos": lambda: RVOS(*SMALL, hidden=16),
-    "rvos_zero_shot": lambda: RVOS(*SMALL, hidden=16, mask_input=False),
-    "stesa_gru": lambda: RVOS(*SMALL, hidden=16, cell="gru", nonlocal_position="res4", auxiliary=True),
-    "s2s-previous_mask": lambda: S2S(*SMALL, fc6=False, hidden=16, encoder="previous_mask"),
-    "s2s_video": lambda: S2S(*SMALL, fc6=False, hidden=16, video="clip", mask_entry="unit"),
-}
+GIVEN = boxes((1, 0, 0, 20, 96), (2, 30, 0, 10, 96), size=SIZE)
+BACKBONE = "resnet18"  # few operations
 
 
 class Waits(TorchDispatchMode):
@@ -86,19 +77,13 @@ def pretended_gpu(model: Callable[[], nn.Module]) -> Iterator[tuple[nn.Module, C
             yield made, copies
 
 
-def given() -> np.ndarray:
-    ids = np.zeros(SIZE, np.uint8)
-    ids[:20], ids[30:40] = 1, 2
-    return ids
-
-
 @pytest.mark.parametrize("name", ["stesa_gru", "s2s-previous_mask", "s2s_video"])
 def test_a_video_waits_for_its_frames_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(propagation, "to_network", lambda frames, size: torch.zeros(len(frames), 3, *size))
     monkeypatch.setattr(propagation, "upload", lambda x, device: x.to(device))
     frames, counts = [np.zeros((*SIZE, 3), np.uint8)] * (2 * ENCODED_TOGETHER), []
-    with pretended_gpu(lambda: MODELS[name]().eval()) as (model, copies):
-        for masks in probabilities(model, frames, {0: given()}, Protocol(SIZE, proposals=2), "cuda"):
+    with pretended_gpu(lambda: NETWORKS[name](BACKBONE).eval()) as (model, copies):
+        for masks in probabilities(model, frames, {0: GIVEN}, Protocol(SIZE, proposals=2), "cuda"):
             assert masks.device.type == "cuda" and not copies.count["to cpu"]
             counts.append(copies.count["to cuda"])
     if name == "s2s_video":  # reads the whole video before the first mask
@@ -108,25 +93,11 @@ def test_a_video_waits_for_its_frames_alone(name: str, monkeypatch: pytest.Monke
         assert counts[ENCODED_TOGETHER:] == [counts[1] + 1] * ENCODED_TOGETHER
 
 
-def clip(frames: int) -> Clip:
-    """Two clips of noise, each with two objects."""
-    labels = torch.from_numpy(given()).expand(2, frames, *SIZE).contiguous()
-    counts = torch.zeros(2, frames, 5)
-    counts[..., :2] = 1
-    return Clip(torch.randn(2, frames, 3, *SIZE), labels, counts)
-
-
-def task(model: RVOS | S2S) -> Segmentation | ObjectSegmentation:
-    if isinstance(model, S2S):
-        return ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
-    return Segmentation(model, Optimisation(), [MaskStage(1)])
-
-
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_clip_does_not_wait_for_its_frames(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
     for frames in (2, 4):
-        validated, batch = task(MODELS[name]()), clip(frames)
+        validated, batch = task(NETWORKS[name](BACKBONE)), noise_clip(GIVEN, frames)
         monkeypatch.setattr(validated, "log_mean", lambda *_: None)
         with monkeypatch.context() as patch, torch.no_grad(), Waits(patch) as waits:
             validated.validation_step(batch, 0)
@@ -137,9 +108,9 @@ def test_a_clip_does_not_wait_for_its_frames(name: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["stesa_gru", "s2s-previous_mask"])
 def test_a_steps_loss_is_found_on_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clip, "slots_in_use", lambda _: 2)
-    trained = task(MODELS[name]())  # whose metric cannot be made of fake tensors
-    with pretended_gpu(MODELS[name]) as (model, copies):
-        batch = Clip(*(x.to("cuda") for x in clip(2)))
+    trained = task(NETWORKS[name](BACKBONE))  # whose metric cannot be made of fake tensors
+    with pretended_gpu(lambda: NETWORKS[name](BACKBONE)) as (model, copies):
+        batch = Clip(*(x.to("cuda") for x in noise_clip(GIVEN, 2)))
         before = copies.count.total()
         trained.model = model
         loss, masks = trained.clip_loss(batch, *(["inferred"] if isinstance(model, RVOS) else []))
@@ -148,12 +119,10 @@ def test_a_steps_loss_is_found_on_the_device(name: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("rule", ["painter", "argmax"])
 def test_masks_leave_the_device_a_few_frames_at_once(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, counts = RVOS(*SMALL, hidden=16).eval(), []
+    model, counts = NETWORKS["rvos"](BACKBONE).eval(), []
     for chunks in (1, 3):
         frames = [np.zeros((*SIZE, 3), np.uint8)] * (chunks * ENCODED_TOGETHER)
         with monkeypatch.context() as patch, Waits(patch) as waits:
-            assert len(list(propagate(model, frames, {0: given()}, Protocol(SIZE, merge=rule)))) == len(
-                frames
-            )
+            assert len(list(propagate(model, frames, {0: GIVEN}, Protocol(SIZE, merge=rule)))) == len(frames)
         counts.append(waits.count)
     assert counts[1] - counts[0] == 2

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import boxes, noise
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import Protocol, probabilities
 from vos_lightning.layers.backbones import batch_norms
@@ -31,10 +31,8 @@ def trained(**fields) -> RVOS:
 
 def video(model: RVOS) -> Tensor:
     """Soft masks (T, O, H, W) of six frames of noise, two objects given."""
-    frames = np.random.default_rng(0).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
-    first = np.zeros(SIZE, np.uint8)
-    first[10:40, 10:40], first[30:60, 50:90] = 1, 2
-    return torch.stack(list(probabilities(model, frames, {0: first}, Protocol(SIZE))))
+    first = boxes((1, 10, 10, 30, 30), (2, 30, 50, 30, 40), size=SIZE)
+    return torch.stack(list(probabilities(model, noise(6, SIZE), {0: first}, Protocol(SIZE))))
 
 
 @pytest.mark.parametrize("bn", ["clip", "frame", "frozen"])

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from test_s2s import SIZE, ready
-from test_s2s_videos import box, video
+from helpers import S2S_SIZE, noise, ready_s2s, s2s_box, written
 from vos_lightning.data.clips import to_network
-from vos_lightning.data.images import write_mask
-from vos_lightning.data.videos import Video, video_of
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import Protocol
 from vos_lightning.evaluation.videos import Segmenter
@@ -21,12 +18,13 @@ from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
 from vos_lightning.models.s2s.online import OnlineLearning, fill, possible_frame, tune
 
+SIZE = S2S_SIZE
 SETTINGS = OnlineLearning(steps=15, lr=5e-3, pairs=2)
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
     """A grey gradient with a red and a blue box, (H, W, 3), and their ids 1 and 3, (H, W)."""
-    mask = box(6) + box(38, 3)
+    mask = s2s_box(6) + s2s_box(38, 3)
     frame = np.broadcast_to(np.linspace(60, 120, SIZE[1])[None, :, None], (*SIZE, 3)).astype(np.uint8)
     colours = {1: (255, 0, 0), 3: (0, 0, 255)}
     for i, colour in colours.items():
@@ -104,7 +102,7 @@ def differing(a: S2S, b: S2S) -> set[str]:
     ],
 )
 def test_tuning_teaches_all_but_the_recurrence(fields: dict, learning: set[str]) -> None:
-    model, (frame, mask) = ready(**fields), scene()
+    model, (frame, mask) = ready_s2s(**fields), scene()
     before = copy.deepcopy(model)
     tuned = tune(model, frame, mask, SIZE, SETTINGS)
     assert differing(model, before) == set()
@@ -114,28 +112,18 @@ def test_tuning_teaches_all_but_the_recurrence(fields: dict, learning: set[str])
 
 
 def test_a_mask_without_objects_teaches_nothing() -> None:
-    model = ready()
+    model = ready_s2s()
     assert tune(model, scene()[0], np.zeros(SIZE, np.uint8), SIZE, SETTINGS) is model
     with pytest.raises(InputError, match=r"predict\.online: steps=0"):
         OnlineLearning(steps=0)
 
 
-def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]) -> Video:
-    folder.mkdir()
-    paths = tuple(folder / f"{t:05d}.png" for t in range(len(frames)))
-    for path, frame in zip(paths, frames, strict=True):
-        Image.fromarray(frame).save(path)
-    for t, mask in masks.items():
-        write_mask(folder / f"mask{t}.png", mask)
-    found = tuple(folder / f"mask{t}.png" if t in masks else None for t in range(len(frames)))
-    return video_of(folder.name, paths, found)
-
-
-def test_sequences_do_not_learn_from_each_other(tmp_path: Path) -> None:
+def test_videos_do_not_learn_from_each_other(tmp_path: Path) -> None:
     frame, mask = scene()
-    first = written(tmp_path / "first", video(3), {0: box(20)})
+    first = written(tmp_path / "first", noise(3, SIZE), {0: s2s_box(20)})
     second = written(tmp_path / "second", [frame] * 3, {0: mask})
-    model, protocol = ready(), Protocol(SIZE, merge="argmax", background=0.1)  # low, to show faint objects
+    model = ready_s2s()
+    protocol = Protocol(SIZE, merge="argmax", background=0.1)  # low, to show faint objects
 
     def masks(online: OnlineLearning | None, *videos: Video) -> np.ndarray:
         segmenter = Segmenter(model, protocol, online=online)
@@ -150,7 +138,7 @@ def test_sequences_do_not_learn_from_each_other(tmp_path: Path) -> None:
 def test_a_video_may_start_without_objects(tmp_path: Path) -> None:
     frame, mask = scene()
     late = written(tmp_path / "late", [frame] * 4, {2: mask})
-    segmenter = Segmenter(ready(), Protocol(SIZE, merge="argmax"), online=SETTINGS)
+    segmenter = Segmenter(ready_s2s(), Protocol(SIZE, merge="argmax"), online=SETTINGS)
     masks = list(segmenter.masks(late))
     assert segmenter.timings[0].online_seconds > 0
     assert not masks[0].any() and not masks[1].any()

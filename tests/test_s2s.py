@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers import S2S_SIZE, SMALL_S2S, name_of, ready_s2s, s2s_clip, small_s2s
 from vos_lightning.configuration import build_model
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
@@ -21,17 +22,6 @@ from vos_lightning.models.s2s.network import S2S
 from vos_lightning.models.training import Optimisation
 from vos_lightning.runs.sweep import compose_train
 
-SIZE = (32, 64)
-SMALL: dict[str, Any] = {
-    "backbone": "shufflenet_v2_x0_5",
-    "weights": "none",
-    "level": "res3",
-    "fc6": False,
-    "hidden": 32,
-    "deeplab_network": "deeplabv3_mobilenet_v3_large",
-    "deeplab_weights": "none",
-    "size": SIZE,
-}
 # Jain's network but for its backbone and its width.
 JAIN: dict[str, Any] = {
     "mask_entry": "unit",
@@ -41,38 +31,6 @@ JAIN: dict[str, Any] = {
     "norm": True,
     "video": "clip",
 }
-
-
-def small(seed: int = 0, **fields) -> S2S:
-    """A small network whose peepholes, if any, are open."""
-    torch.manual_seed(seed)
-    model = S2S(**(SMALL | fields))
-    for part in model.modules():
-        if isinstance(part, SequenceConvLSTM) and part.peepholes is not None:
-            nn.init.normal_(part.peepholes)
-    return model
-
-
-def random_clip(seed: int = 0, frames: int = 4, objects: int = 2) -> tuple[Tensor, Tensor]:
-    """Noise (2, T, 3, H, W) and a rectangle for each object of its first frame, (2, O, H, W)."""
-    generator = torch.Generator().manual_seed(seed)
-    masks = torch.zeros(2, objects, *SIZE)
-    for b, o in itertools.product(range(2), range(objects)):
-        masks[b, o, 4 + 3 * b : 24, 20 * o : 16 + 20 * o] = 1
-    return torch.randn(2, frames, 3, *SIZE, generator=generator), masks
-
-
-def ready(seed: int = 0, **fields) -> S2S:
-    """The same in eval mode, drawn so that every input shows in the masks, with statistics of noise."""
-    model = small(seed, **fields).train()
-    for name, part in model.named_modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and "backbone" not in name:
-            nn.init.kaiming_normal_(part.weight)
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = 1.0
-    with torch.no_grad():
-        unroll(model, *random_clip(99))
-    return model.eval()
 
 
 # --- the whole network against straight formulas ---------------------------------------------------------
@@ -159,15 +117,11 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def name_of(fields: dict[str, Any]) -> str:
-    return "-".join(f"{key}={value}" for key, value in fields.items()) or "base"
-
-
 @pytest.mark.parametrize("fields", VARIANTS[:-1], ids=name_of)
 @torch.no_grad()
 def test_objects_and_clips_side_by_side_are_each_alone(fields: dict) -> None:
-    model = ready(**fields)
-    frames, masks = random_clip()
+    model = ready_s2s(**fields)
+    frames, masks = s2s_clip()
     together = unroll(model, frames, masks)
     for b, o in itertools.product(range(2), range(2)):
         alone = slow_unroll(model, frames[b], masks[b, o])
@@ -176,8 +130,8 @@ def test_objects_and_clips_side_by_side_are_each_alone(fields: dict) -> None:
 
 
 def test_without_initialiser_the_state_is_the_mask() -> None:
-    _, masks = random_clip()
-    cell, hidden = small(initializer=False).start(torch.zeros(2, 3, *SIZE), masks)
+    _, masks = s2s_clip()
+    cell, hidden = small_s2s(initializer=False).start(torch.zeros(2, 3, *S2S_SIZE), masks)
     assert not cell.any()
     for b, o in itertools.product(range(2), range(2)):
         expected = cell_means(masks[b, o], (4, 8))
@@ -188,7 +142,7 @@ def test_without_initialiser_the_state_is_the_mask() -> None:
 def test_logits_have_the_frames_size(size: tuple[int, int]) -> None:
     for fields in ({}, {"encoder": "previous_mask"}, {"upsampling": "transposed", "initializer": False}):
         with torch.no_grad():
-            logits = unroll(small(**fields), torch.randn(2, 3, 3, *size), torch.ones(2, 1, *size))
+            logits = unroll(small_s2s(**fields), torch.randn(2, 3, 3, *size), torch.ones(2, 1, *size))
         assert logits.shape == (2, 2, 1, *size)
 
 
@@ -196,10 +150,10 @@ def test_logits_have_the_frames_size(size: tuple[int, int]) -> None:
 @torch.no_grad()
 def test_batch_statistics_may_be_of_each_frame(fields: dict) -> None:
     """The clip at once is the clip frame by frame, as Jain's code reads it."""
-    model = small(bn="frame", **fields).train()
+    model = small_s2s(bn="frame", **fields).train()
     plain = copy.deepcopy(model)
     set_batch_norm(plain, "clip")
-    frames, masks = random_clip(objects=1)
+    frames, masks = s2s_clip(objects=1)
     features = [plain.encode(frame[:, None])[0] for frame in frames.unbind(1)]
     if plain.video is not None:
         cell = video = torch.zeros_like(features[0])
@@ -209,7 +163,7 @@ def test_batch_statistics_may_be_of_each_frame(fields: dict) -> None:
     state, expected = plain.start(frames[:, 0], masks), []
     for x in features[1:]:
         state = plain.advance(plain.cell.read(x), state, masks)
-        expected.append(plain.decode(state[1], SIZE))
+        expected.append(plain.decode(state[1], S2S_SIZE))
     found = unroll(model, frames, masks)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(found, unroll(plain, frames, masks), atol=1e-2)
@@ -264,10 +218,10 @@ NEIGHBOURS: list[dict[str, Any]] = [
 
 
 def test_every_field_changes_parameters_or_masks() -> None:
-    frames, masks = random_clip(frames=3)
+    frames, masks = s2s_clip(frames=3)
     seen: list[tuple[dict, dict, Tensor]] = []
     for change in [{}, *NEIGHBOURS]:
-        model = small(**change).train()
+        model = small_s2s(**change).train()
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         with torch.no_grad():
             logits = unroll(model, frames, masks)
@@ -279,14 +233,14 @@ def test_every_field_changes_parameters_or_masks() -> None:
 
 @pytest.mark.parametrize("fields", VARIANTS, ids=name_of)
 def test_every_parameter_learns_but_a_deeplabs(fields: dict) -> None:
-    model = small(**fields, bn="frozen").train()
+    model = small_s2s(**fields, bn="frozen").train()
     task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     idle = {name for name, _ in model.named_parameters()}
     frozen = {name for name in idle if fields.get("deeplab") and name.startswith("encoder.backbone.")}
     before = copy.deepcopy(model.encoder.backbone.state_dict())
     for step in range(5):
-        frames, masks = random_clip(step, objects=1)
+        frames, masks = s2s_clip(step, objects=1)
         labels = masks.expand(-1, frames.shape[1], -1, -1).byte()
         optimizer.zero_grad()
         task.clip_loss(Clip(frames, labels, torch.ones(*labels.shape[:2], 1)))[0].backward()
@@ -299,8 +253,8 @@ def test_every_parameter_learns_but_a_deeplabs(fields: dict) -> None:
 
 
 def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
-    model = ready()
-    frames, masks = random_clip(objects=1)
+    model = ready_s2s()
+    frames, masks = s2s_clip(objects=1)
     labels = torch.stack([masks[:, 0].roll(4 * t, -1) for t in range(4)], 1).byte()
     counts = torch.tensor([[1.0, 1, 0, 1], [1, 0, 0, 1]])
     task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
@@ -336,11 +290,11 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
 )
 def test_what_cannot_be_built_is_named(fields: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        S2S(**(SMALL | fields))
+        S2S(**(SMALL_S2S | fields))
 
 
 def test_peepholes_of_each_cell_take_one_size() -> None:
-    model, (frames, masks) = ready(**JAIN), random_clip()
+    model, (frames, masks) = ready_s2s(**JAIN), s2s_clip()
     with pytest.raises(InputError, match="weights for 4x8 cells and met 4x7"):
         unroll(model, frames[..., :56], masks[..., :56])
 
@@ -349,7 +303,7 @@ def test_merged_has_one_backbone() -> None:
     def count(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
-    two, one = small(encoder="previous_mask"), small(encoder="merged")
+    two, one = small_s2s(encoder="previous_mask"), small_s2s(encoder="merged")
     assert count(two) - count(one) == count(two.encoder.backbone)
 
 
@@ -360,7 +314,7 @@ def test_an_empty_mask_channel_changes_nothing(name: str) -> None:
         torch.manual_seed(0)
         backbones.append(Backbone(name, "none", "res3", channels).eval())
     plain, widened = backbones
-    image, mask = torch.randn(1, 3, *SIZE), torch.zeros(1, 1, *SIZE)
+    image, mask = torch.randn(1, 3, *S2S_SIZE), torch.zeros(1, 1, *S2S_SIZE)
     with torch.no_grad():
         torch.testing.assert_close(widened(torch.cat([image, mask], 1)), plain(image))
         assert not torch.allclose(widened(torch.cat([image, mask + 1], 1)), plain(image))
@@ -385,9 +339,9 @@ def test_fc6_is_vggs_linear_layer_at_every_place(monkeypatch: pytest.MonkeyPatch
 
 def test_a_saved_network_gives_the_same_masks(tmp_path: Path) -> None:
     fields = {"video": "clip", "peepholes": "cell", "activation": "tanh", "norm": True}
-    model, other = ready(**fields), ready(1, **fields)
+    model, other = ready_s2s(**fields), ready_s2s(1, **fields)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     load_strictly(other, torch.load(tmp_path / "weights.pt", weights_only=True), tmp_path)
     assert {"cell.peepholes", "video.cell.peepholes"} <= set(model.state_dict())
     with torch.no_grad():
-        assert torch.equal(*(unroll(m, *random_clip()) for m in (model, other)))
+        assert torch.equal(*(unroll(m, *s2s_clip()) for m in (model, other)))

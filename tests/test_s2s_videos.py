@@ -9,23 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from test_s2s import SIZE, name_of, ready
+from helpers import S2S_SIZE, name_of, noise, ready_s2s, s2s_box
 from vos_lightning.data.clips import to_network
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
 from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
 
-PROTOCOL = Protocol(SIZE, merge="argmax")
-
-
-def video(frames: int = 7) -> list[np.ndarray]:
-    return list(np.random.default_rng(0).integers(0, 256, (frames, *SIZE, 3), dtype=np.uint8))
-
-
-def box(left: int, number: int = 1) -> np.ndarray:
-    mask = np.zeros(SIZE, np.uint8)
-    mask[6:26, left : left + 16] = number
-    return mask
+PROTOCOL = Protocol(S2S_SIZE, merge="argmax")
+VIDEO = noise(7, S2S_SIZE)
 
 
 def soft(model: S2S, frames: list[np.ndarray], given: dict[int, np.ndarray]) -> Tensor:
@@ -37,7 +28,7 @@ def as_clip(model: S2S, frames: list[np.ndarray], *masks: np.ndarray) -> Tensor:
     """The same by `unroll`, the given masks first."""
     given = torch.from_numpy(np.stack(masks)).float()
     with torch.no_grad():
-        logits = unroll(model, to_network(frames, SIZE)[None], given[None])
+        logits = unroll(model, to_network(frames, S2S_SIZE)[None], given[None])
     return torch.cat([given[None], logits[:, 0].sigmoid()])
 
 
@@ -46,56 +37,58 @@ ALONG: list[dict[str, Any]] = [{}, {"encoder": "previous_mask"}, {"encoder": "me
 
 @pytest.mark.parametrize("fields", ALONG, ids=name_of)
 def test_a_video_is_one_long_clip(fields: dict) -> None:
-    model = ready(**fields)
-    expected = as_clip(model, video(), box(4), box(40))
-    torch.testing.assert_close(soft(model, video(), {0: box(4) + box(40, 2)}), expected, rtol=1e-3, atol=1e-5)
+    model = ready_s2s(**fields)
+    expected = as_clip(model, VIDEO, s2s_box(4), s2s_box(40))
+    torch.testing.assert_close(
+        soft(model, VIDEO, {0: s2s_box(4) + s2s_box(40, 2)}), expected, rtol=1e-3, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("fields", ALONG[:3], ids=name_of)
 def test_a_late_object_is_segmented_from_its_frame_as_if_alone(fields: dict) -> None:
-    model, late = ready(**fields), 3
-    found = soft(model, video(), {0: box(4), late: box(40, 2)})
-    torch.testing.assert_close(found[:, 0], soft(model, video(), {0: box(4)})[:, 0])
+    model, late = ready_s2s(**fields), 3
+    found = soft(model, VIDEO, {0: s2s_box(4), late: s2s_box(40, 2)})
+    torch.testing.assert_close(found[:, 0], soft(model, VIDEO, {0: s2s_box(4)})[:, 0])
     assert not found[:late, 1].any()
-    torch.testing.assert_close(found[late:, 1], soft(model, video()[late:], {0: box(40)})[:, 0])
+    torch.testing.assert_close(found[late:, 1], soft(model, VIDEO[late:], {0: s2s_box(40)})[:, 0])
 
 
 def test_given_masks_are_kept() -> None:
-    given = {0: box(4), 3: box(40, 2)}
-    masks = list(propagate(ready(), video(), given, PROTOCOL))
+    given = {0: s2s_box(4), 3: s2s_box(40, 2)}
+    masks = list(propagate(ready_s2s(), VIDEO, given, PROTOCOL))
     assert np.array_equal(masks[0], given[0])
     assert np.array_equal(masks[3] == 2, given[3] == 2)
     assert not any((mask == 2).any() for mask in masks[:3])
 
 
 def test_ids_need_not_be_contiguous() -> None:
-    model = ready()
-    found = soft(model, video(), {0: box(4) + box(40, 3)})
-    torch.testing.assert_close(found[:, [0, 2]], soft(model, video(), {0: box(4) + box(40, 2)}))
+    model = ready_s2s()
+    found = soft(model, VIDEO, {0: s2s_box(4) + s2s_box(40, 3)})
+    torch.testing.assert_close(found[:, [0, 2]], soft(model, VIDEO, {0: s2s_box(4) + s2s_box(40, 2)}))
     assert not found[:, 1].any()
 
 
 def test_a_first_mask_may_be_empty() -> None:
-    model, empty = ready(), np.zeros(SIZE, np.uint8)
-    found = soft(model, video(), {0: empty, 2: box(4)})
-    torch.testing.assert_close(found, soft(model, video(), {2: box(4)}))
+    model, empty = ready_s2s(), np.zeros(S2S_SIZE, np.uint8)
+    found = soft(model, VIDEO, {0: empty, 2: s2s_box(4)})
+    torch.testing.assert_close(found, soft(model, VIDEO, {2: s2s_box(4)}))
     assert found[2].any() and not found[:2].any()
 
 
 @torch.no_grad()
 def test_a_window_has_its_own_representation() -> None:
-    model, mask = ready(video="clip", window=3), torch.from_numpy(box(4)).float()[None, None]
-    frames = to_network(video(), SIZE)[None]
+    model, mask = ready_s2s(video="clip", window=3), torch.from_numpy(s2s_box(4)).float()[None, None]
+    frames = to_network(VIDEO, S2S_SIZE)[None]
     features = model.encode(frames)
     reads = [read for t in range(0, 7, 3) for read in model.read(features[t : t + 3])]
     state, expected = model.start(frames[:, 0], mask), [mask[0]]
     for read in reads[1:]:
         state = model.advance(read, state, mask)
-        expected.append(model.decode(state[1], SIZE)[0].sigmoid())
-    windowed = soft(model, video(), {0: box(4)})
+        expected.append(model.decode(state[1], S2S_SIZE)[0].sigmoid())
+    windowed = soft(model, VIDEO, {0: s2s_box(4)})
     torch.testing.assert_close(windowed, torch.stack(expected), rtol=1e-3, atol=1e-5)
     model.window = 0
-    assert (soft(model, video(), {0: box(4)}) - windowed).abs().max() > 1e-3
+    assert (soft(model, VIDEO, {0: s2s_box(4)}) - windowed).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("fields", [{}, {"video": "clip", "window": 3}], ids=name_of)
@@ -105,11 +98,11 @@ def test_an_endless_video_is_read_as_it_is_segmented(fields: dict) -> None:
     def endless() -> Iterator[np.ndarray]:
         for t in itertools.count():
             read.append(t)
-            yield video(1)[0]
+            yield VIDEO[0]
 
     window = fields.get("window", 0)
     ahead = ENCODED_TOGETHER + window + ENCODED_TOGETHER * bool(window)  # masks and windows end apart
-    masks = propagate(ready(**fields), endless(), {0: box(4)}, PROTOCOL)
+    masks = propagate(ready_s2s(**fields), endless(), {0: s2s_box(4)}, PROTOCOL)
     for t in range(9):
         next(masks)
         assert t < len(read) <= t + ahead

@@ -4,34 +4,28 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import boxes
 from vos_lightning.apps.score import main
 from vos_lightning.data.images import write_mask
 from vos_lightning.scoring.folders import score_davis
 
+small = partial(boxes, size=(24, 32))
 SMALL_ONE, SMALL_TWO = (1, 4, 4, 10, 10), (2, 16, 20, 6, 8)
-
-
-def small(*boxes, shape=(24, 32)):
-    """A mask with, for each (id, y, x, height, width), that box."""
-    mask = np.zeros(shape, dtype=np.uint8)
-    for i, y, x, height, width in boxes:
-        mask[y : y + height, x : x + width] = i
-    return mask
 
 
 @pytest.fixture
 def folders(tmp_path):
     """Truth `a` of two objects and `b` of one in 0/255; perfect predictions, `b` missing its first frame."""
-    for name, boxes in (("a", (SMALL_ONE, SMALL_TWO)), ("b", (SMALL_ONE,))):
+    for name, objects in (("a", (SMALL_ONE, SMALL_TWO)), ("b", (SMALL_ONE,))):
         for root in ("truth", "predictions"):
             (tmp_path / root / name).mkdir(parents=True)
             for t in range(5):
-                write_mask(tmp_path / root / name / f"{t:05d}.png", small(*boxes))
+                write_mask(tmp_path / root / name / f"{t:05d}.png", small(*objects))
     for path in (tmp_path / "truth" / "b").iterdir():
         Image.fromarray(small((255, *SMALL_ONE[1:]))).save(path)
     (tmp_path / "predictions" / "b" / "00000.png").unlink()
@@ -95,7 +89,7 @@ def test_unsupervised_on_folders(folders, capsys):
         (lambda t, p: (p / "a/00003.png").unlink(), "{t} {p}", "predictions/a/00003.png: no such file"),
         (None, "{t} {p} --protocol unsupervised", "predictions/b/00000.png: no such file"),
         (
-            lambda t, p: write_mask(p / "a/00003.png", small(shape=(20, 30))),
+            lambda t, p: write_mask(p / "a/00003.png", small(size=(20, 30))),
             "{t} {p}",
             "predictions/a/00003.png: the mask must be 32x24 not 30x20",
         ),

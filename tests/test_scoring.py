@@ -2,11 +2,13 @@
 
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
+from helpers import boxes
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.davis import score_video, summarise
 from vos_lightning.scoring.measures import (
@@ -18,15 +20,7 @@ from vos_lightning.scoring.measures import (
     statistics,
 )
 
-
-def canvas(*boxes, shape=(120, 200)):
-    """A mask with, for each (id, y, x, height, width), that box."""
-    mask = np.zeros(shape, dtype=np.uint8)
-    for i, y, x, height, width in boxes:
-        mask[y : y + height, x : x + width] = i
-    return mask
-
-
+canvas = partial(boxes, size=(120, 200))
 ONE, TWO = (1, 20, 20, 40, 40), (2, 60, 100, 30, 50)
 HALF = (1, 20, 20, 40, 20)
 
@@ -80,7 +74,7 @@ def test_f_agrees_with_its_definition(shape, radius, cover):
 @pytest.mark.parametrize("y", [0, 15, 30])
 @pytest.mark.parametrize("x", [0, 20, 40])
 def test_f_agrees_with_its_definition_at_borders(y, x):
-    truth = canvas((1, y, x, 10, 20), shape=(40, 60)) > 0
+    truth = canvas((1, y, x, 10, 20), size=(40, 60)) > 0
     predicted = np.roll(truth, (2, -3), (0, 1))
     fast = outline_agreement(outline(truth, 3), outline(predicted, 3))
     assert fast == pytest.approx(direct_f(truth, predicted, 3), abs=1e-12)
@@ -88,7 +82,7 @@ def test_f_agrees_with_its_definition_at_borders(y, x):
 
 def test_f_matches_up_to_the_radius_and_no_further():
     def dot(y, x):
-        return canvas((1, y, x, 1, 1), shape=(60, 60)) > 0
+        return canvas((1, y, x, 1, 1), size=(60, 60)) > 0
 
     def f(other):
         return outline_agreement(outline(dot(20, 20), 5), outline(other, 5))
@@ -169,7 +163,7 @@ def test_extra_id_is_an_error_that_names_it():
 @pytest.mark.parametrize("t", [0, 9])
 def test_frames_that_are_not_scored_may_hold_anything(t):
     predicted = [canvas(ONE)] * 10
-    for mask in (canvas(ONE, (3, 0, 0, 5, 5)), canvas(shape=(5, 5)), None):
+    for mask in (canvas(ONE, (3, 0, 0, 5, 5)), canvas(size=(5, 5)), None):
         predicted[t] = mask
         assert jf(score_video([canvas(ONE)] * 10, predicted)) == [(1, 1)]
 
@@ -228,7 +222,7 @@ def test_frames_are_not_kept():
 def test_bad_input_in_process():
     masks = [canvas(ONE)] * 5
     with pytest.raises(InputError, match=r"frame 2: the mask must be 200x120 not 10x20"):
-        score_video(masks, [canvas(ONE)] * 2 + [canvas(shape=(20, 10))] * 3)
+        score_video(masks, [canvas(ONE)] * 2 + [canvas(size=(20, 10))] * 3)
     with pytest.raises(InputError, match="frame 1: no prediction"):
         score_video(masks, [None] * 5)
     with pytest.raises(InputError, match="no frame to score"):

@@ -1,23 +1,20 @@
 """Zips of masks: a round trip in each layout, and what is refused."""
 
 import zipfile
+from functools import partial
 from io import BytesIO
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import columns
 from vos_lightning.data.images import read_mask, write_mask
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.scoring.submission import DAVIS, DAVIS_UNSUPERVISED, YOUTUBE_VOS, server_layout, zip_masks
 
 HEIGHT, WIDTH, FRAMES = 12, 20, 7
-
-
-def ids(*values):
-    """A mask whose columns hold the values in turn."""
-    return np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH))
+ids = partial(columns, size=(HEIGHT, WIDTH))
 
 
 @pytest.fixture

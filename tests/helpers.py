@@ -1,0 +1,138 @@
+"""What several files of tests share: masks, frames and videos made here, and small networks."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vos_lightning.data.clips import Clip
+from vos_lightning.data.images import write_mask
+from vos_lightning.data.videos import Video, video_of
+from vos_lightning.layers.recurrence import SequenceConvLSTM
+from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage, unroll
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import Optimisation
+
+# --- masks, frames, videos -------------------------------------------------------------------------------
+
+
+def boxes(*objects: tuple[int, int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) uint8 that holds, for each (id, y, x, height, width), that box."""
+    mask = np.zeros(size, np.uint8)
+    for i, y, x, height, width in objects:
+        mask[y : y + height, x : x + width] = i
+    return mask
+
+
+def columns(*ids: int, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) uint8 whose columns hold the ids in turn."""
+    return np.resize(np.array(ids, np.uint8), size)
+
+
+def noise(frames: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Frames (H, W, 3) uint8, the same at each call."""
+    return list(np.random.default_rng(0).integers(0, 256, (frames, *size, 3), dtype=np.uint8))
+
+
+def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]) -> Video:
+    """The video of these frames and masks, its files in a new folder of its name."""
+    folder.mkdir()
+    paths = tuple(folder / f"{t:05d}.png" for t in range(len(frames)))
+    for path, frame in zip(paths, frames, strict=True):
+        Image.fromarray(frame).save(path)
+    for t, mask in masks.items():
+        write_mask(folder / f"mask{t}.png", mask)
+    found = tuple(folder / f"mask{t}.png" if t in masks else None for t in range(len(frames)))
+    return video_of(folder.name, paths, found)
+
+
+# --- a small network of each kind, and what trains it ----------------------------------------------------
+
+NETWORKS: dict[str, Callable[[str], RVOS | S2S]] = {  # by the backbone's name
+    "rvos": lambda b: RVOS(b, "none", hidden=16),
+    "rvos_zero_shot": lambda b: RVOS(b, "none", hidden=16, mask_input=False),
+    "stesa_gru": lambda b: RVOS(b, "none", hidden=16, cell="gru", nonlocal_position="res4", auxiliary=True),
+    "s2s": lambda b: S2S(b, "none", fc6=False, hidden=16),
+    "s2s-previous_mask": lambda b: S2S(b, "none", fc6=False, hidden=16, encoder="previous_mask"),
+    "s2s_video": lambda b: S2S(b, "none", fc6=False, hidden=16, video="clip", mask_entry="unit"),
+}
+
+
+def task(model: RVOS | S2S) -> Segmentation | ObjectSegmentation:
+    """What trains a network, in one stage of one epoch."""
+    if isinstance(model, S2S):
+        return ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
+    return Segmentation(model, Optimisation(), [MaskStage(1)])
+
+
+def noise_clip(mask: np.ndarray, frames: int) -> Clip:
+    """Two clips of noise, with the objects 1 and 2 where the mask (H, W) says in every frame."""
+    labels = torch.from_numpy(mask).expand(2, frames, *mask.shape).contiguous()
+    weights = torch.zeros(2, frames, 5)
+    weights[..., :2] = 1
+    generator = torch.Generator().manual_seed(1)
+    return Clip(torch.randn(2, frames, 3, *mask.shape, generator=generator), labels, weights)
+
+
+# --- S2S -------------------------------------------------------------------------------------------------
+
+S2S_SIZE = (32, 64)
+SMALL_S2S: dict[str, Any] = {
+    "backbone": "shufflenet_v2_x0_5",
+    "weights": "none",
+    "level": "res3",
+    "fc6": False,
+    "hidden": 32,
+    "deeplab_network": "deeplabv3_mobilenet_v3_large",
+    "deeplab_weights": "none",
+    "size": S2S_SIZE,
+}
+
+
+def small_s2s(seed: int = 0, **fields) -> S2S:
+    """A small network whose peepholes, if any, are open."""
+    torch.manual_seed(seed)
+    model = S2S(**(SMALL_S2S | fields))
+    for part in model.modules():
+        if isinstance(part, SequenceConvLSTM) and part.peepholes is not None:
+            nn.init.normal_(part.peepholes)
+    return model
+
+
+def s2s_clip(seed: int = 0, frames: int = 4, objects: int = 2) -> tuple[Tensor, Tensor]:
+    """Noise (2, T, 3, H, W) and a rectangle for each object of its first frame, (2, O, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.zeros(2, objects, *S2S_SIZE)
+    for b, o in itertools.product(range(2), range(objects)):
+        masks[b, o, 4 + 3 * b : 24, 20 * o : 16 + 20 * o] = 1
+    return torch.randn(2, frames, 3, *S2S_SIZE, generator=generator), masks
+
+
+def ready_s2s(seed: int = 0, **fields) -> S2S:
+    """The same in eval mode, drawn so that every input shows in the masks, with statistics of noise."""
+    model = small_s2s(seed, **fields).train()
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and "backbone" not in name:
+            nn.init.kaiming_normal_(part.weight)
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        unroll(model, *s2s_clip(99))
+    return model.eval()
+
+
+def s2s_box(left: int, number: int = 1) -> np.ndarray:
+    """A mask (H, W) uint8 at the small network's size of an object with this number."""
+    return boxes((number, 6, left, 20, 16), size=S2S_SIZE)
+
+
+def name_of(fields: dict[str, Any]) -> str:
+    """The name of a test that is run with these fields of a network."""
+    return "-".join(f"{key}={value}" for key, value in fields.items()) or "base"
