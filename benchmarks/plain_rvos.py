@@ -85,6 +85,6 @@ def clip_loss(model: RVOS, clip, previous_mask: str = "inferred") -> Tensor:
     for t in range(truth.shape[1]):
         logits, states = frame(model, clip.frames[:, t], previous, states)
         masks = torch.sigmoid(logits)
-        loss = loss + weighted_mean(soft_iou_cost(masks, truth[:, t]), clip.counts[:, t])
+        loss = loss + weighted_mean(soft_iou_cost(masks, truth[:, t]), clip.weights[:, t])
         previous = truth[:, t] if previous_mask == "ground_truth" else masks.detach()
     return loss

@@ -24,12 +24,12 @@ AGREE = {"fp32": 1e-5, "bf16": 1e-2}  # the first loss, relative to the baseline
 def clips(batch: int, length: int, size: Size) -> Clip:
     """Noise with 1, 2, 3, 1, ... rectangles, counted in ten slots."""
     labels = torch.zeros(batch, length, *size, dtype=torch.uint8)
-    counts = torch.zeros(batch, length, plain_rvos.SLOTS)
+    weights = torch.zeros(batch, length, plain_rvos.SLOTS)
     for b in range(batch):
         for i in range(b % 3 + 1):
             labels[b, :, size[0] // 4 : size[0] // 2, i * size[1] // 4 : (2 * i + 1) * size[1] // 8] = i + 1
-            counts[b, :, i] = 1
-    return Clip(torch.randn(batch, length, 3, *size), labels, counts)
+            weights[b, :, i] = 1
+    return Clip(torch.randn(batch, length, 3, *size), labels, weights)
 
 
 def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str, precision: str):

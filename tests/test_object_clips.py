@@ -56,9 +56,9 @@ def test_a_clip_holds_its_object_alone(video: Video, number: int, ident: int, ev
         step = 1 if every_frame else STRIDE
         assert times == [min(times[0] + step * t, FRAMES - 1) for t in range(3)]
         assert clip.labels[0].any()
-        assert clip.counts.flatten().tolist() == [float(t % STRIDE == 0) for t in times]
-        for t, labels, count in zip(times, clip.labels, clip.counts, strict=True):
-            expected = (video.mask(t) == ident) if count else np.zeros(SIZE, bool)
+        assert clip.weights.flatten().tolist() == [float(t % STRIDE == 0) for t in times]
+        for t, labels, weight in zip(times, clip.labels, clip.weights, strict=True):
+            expected = (video.mask(t) == ident) if weight else np.zeros(SIZE, bool)
             assert np.array_equal(labels.numpy(), expected)
         starts.add(times[0])
     # Wherever the object is listed and the clip fits, and nowhere else.
@@ -87,7 +87,7 @@ def test_the_object_stays_in_the_first_frame_of_a_warped_clip(video: Video) -> N
 
 def test_what_is_never_visible_has_no_loss(video: Video) -> None:
     clip = ObjectClips([video], SIZE, Augmentation(flip=0, rotation=0, zoom=(20, 20)), 0)[Draw(0, 0, 2)]
-    assert not clip.labels[0].any() and not clip.counts.any()
+    assert not clip.labels[0].any() and not clip.weights.any()
     with pytest.raises(InputError, match="no object to train on"):
         ObjectClips([Video("empty", video.frames[15:], video.masks[15:], presence={})], SIZE, None, 0)
 

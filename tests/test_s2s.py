@@ -256,10 +256,10 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
     model = ready_s2s()
     frames, masks = s2s_clip(objects=1)
     labels = torch.stack([masks[:, 0].roll(4 * t, -1) for t in range(4)], 1).byte()
-    counts = torch.tensor([[1.0, 1, 0, 1], [1, 0, 0, 1]])
+    weights = torch.tensor([[1.0, 1, 0, 1], [1, 0, 0, 1]])
     task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
     with torch.no_grad():
-        loss, _ = task.clip_loss(Clip(frames, labels, counts.unsqueeze(2)))
+        loss, _ = task.clip_loss(Clip(frames, labels, weights.unsqueeze(2)))
         expected = 0.0
         for b, t in ((0, 1), (0, 3), (1, 3)):
             p = slow_unroll(model, frames[b], masks[b, 0])[t - 1].sigmoid()

@@ -61,13 +61,13 @@ def test_an_empty_truth_costs_1_and_teaches_nothing() -> None:
 def test_matching_is_the_best_of_all(valid_only: bool) -> None:
     rng = np.random.default_rng(1)
     masks, truth = rng.random((6, 4, 5, 5)) ** 3, rng.random((6, 4, 5, 5)) < 0.3
-    counts = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 1]])
-    truth = (truth & (counts[..., None, None] > 0)).astype(float)
-    tensors = torch.from_numpy(masks), torch.from_numpy(truth), torch.from_numpy(counts)
+    weights = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 1]])
+    truth = (truth & (weights[..., None, None] > 0)).astype(float)
+    tensors = torch.from_numpy(masks), torch.from_numpy(truth), torch.from_numpy(weights)
     matched = match_slots(*tensors, valid_only).numpy()
-    for order, mask, y, count in zip(matched, masks, truth, counts, strict=True):
+    for order, mask, y, weight in zip(matched, masks, truth, weights, strict=True):
         assert sorted(order) == [0, 1, 2, 3]
-        objects = np.flatnonzero(count)
+        objects = np.flatnonzero(weight)
         candidates = objects if valid_only else np.arange(4)
 
         def total(slots, objects=objects, mask=mask, y=y) -> float:
@@ -302,8 +302,8 @@ def test_gradients_flow_through_as_many_frames_as_asked() -> None:
         model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, bn="frozen")
         task = Segmentation(model, Optimisation(), [MaskStage(1)], unroll=unroll)
         # Only the last frame counts in the loss.
-        counts = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1)
-        loss, _ = task.clip_loss(Clip(frames, labels, counts), "inferred")
+        weights = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1)
+        loss, _ = task.clip_loss(Clip(frames, labels, weights), "inferred")
         (gradient,) = torch.autograd.grad(loss, frames)
         reached.append(gradient.abs().amax((0, 2, 3, 4)).gt(0).tolist())
     assert reached == [[True, True, True, True], [False, False, True, True]]

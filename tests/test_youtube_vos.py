@@ -171,10 +171,10 @@ def test_every_id_of_a_video_counts_in_all_its_frames_or_where_it_is_visible(fol
     }
     differ = 0
     for n, (video, _) in enumerate(clips[True].windows):
-        labels, counts = clips[True][0, n].labels, clips[True][0, n].counts
+        labels, weights = clips[True][0, n].labels, clips[True][0, n].weights
         listed = torch.tensor([float(i in video.objects) for i in range(1, 5)]).expand(4, 4)
         visible = torch.stack([(labels == i).flatten(1).any(1).float() for i in range(1, 5)], 1)
-        assert torch.equal(counts, listed) and torch.equal(clips[False][0, n].counts, visible)
+        assert torch.equal(weights, listed) and torch.equal(clips[False][0, n].weights, visible)
         differ += not torch.equal(listed, visible)
     assert differ
 
@@ -185,9 +185,9 @@ def test_an_id_that_is_not_listed_weighs_nothing(folder: Path) -> None:
     presence = {i: times for i, times in (video.presence or {}).items() if i != first}
     for absent in (True, False):
         clips = ClipDataset([replace(video, presence=presence)], (32, 56), 4, 4, None, 0, weigh_absent=absent)
-        labels, counts = clips[0, 0].labels, clips[0, 0].counts
-        assert (labels == first).any() and counts[..., [i - 1 for i in listed]].any()
-        assert not counts[..., first - 1].any()
+        labels, weights = clips[0, 0].labels, clips[0, 0].weights
+        assert (labels == first).any() and weights[..., [i - 1 for i in listed]].any()
+        assert not weights[..., first - 1].any()
 
 
 def test_lists_replace_the_division(folder: Path, tmp_path: Path) -> None:

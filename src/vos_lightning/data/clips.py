@@ -27,12 +27,12 @@ class Clip(NamedTuple):
 
     frames: (T, 3, H, W) float32, normalised by ImageNet's mean and deviation.
     labels: (T, H, W) uint8 object ids; 0 is background, void has become background.
-    counts: (T, O) float32, 1 where slot o (object o + 1) counts in the loss of frame t.
+    weights: (T, O) float32, of slot o (object o + 1) in the loss of frame t: 1, or 0 where it is left out.
     """
 
     frames: Tensor
     labels: Tensor
-    counts: Tensor
+    weights: Tensor
 
     def masks(self, slots: int) -> Tensor:
         """The labels as one mask a slot: (..., T, slots, H, W) float32."""
@@ -40,9 +40,9 @@ class Clip(NamedTuple):
         return (self.labels.unsqueeze(-3) == ids.view(-1, 1, 1)).float()
 
     def slots_in_use(self) -> int:
-        """The highest slot that counts anywhere, plus one; at least 1."""
-        used = self.counts.flatten(0, -2).amax(0).tolist()
-        return max([slot + 1 for slot, count in enumerate(used) if count], default=1)
+        """The highest slot that has a weight anywhere, plus one; at least 1."""
+        used = self.weights.flatten(0, -2).amax(0).tolist()
+        return max([slot + 1 for slot, weight in enumerate(used) if weight], default=1)
 
 
 def normalise(planes: np.ndarray) -> Tensor:
@@ -153,22 +153,22 @@ class ClipDataset(Dataset[Clip]):
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             clip_frames, clip_labels = self.augmentation(clip_frames, clip_labels, rng)
-        counts = self._counts(clip_labels.numpy())
+        weights = self._visible(clip_labels.numpy())
         if video.presence is not None:
             listed = torch.isin(torch.arange(1, self.slots + 1), torch.tensor(video.objects))
-            counts = (listed.expand_as(counts) if self.weigh_absent else listed * counts).float()
-        return Clip(clip_frames, clip_labels, counts)
+            weights = (listed.expand_as(weights) if self.weigh_absent else listed * weights).float()
+        return Clip(clip_frames, clip_labels, weights)
 
     def name(self, key: tuple[int, int]) -> str:
         """The video and the frames of the clip at (epoch, index)."""
         return clip_name(*self.windows[key[1]])
 
-    def _counts(self, labels: np.ndarray) -> Tensor:
+    def _visible(self, labels: np.ndarray) -> Tensor:
         """Which ids occur in each frame of labels (T, H, W): (T, O) float32, 0 or 1."""
-        counts = torch.zeros(len(labels), self.slots)
+        visible = torch.zeros(len(labels), self.slots)
         for i in range(1, int(labels.max()) + 1):
-            counts[:, i - 1] = torch.from_numpy((labels == i).reshape(len(labels), -1).any(1))
-        return counts
+            visible[:, i - 1] = torch.from_numpy((labels == i).reshape(len(labels), -1).any(1))
+        return visible
 
 
 def clip_name(video: Video, times: Iterable[int]) -> str:

@@ -33,7 +33,7 @@ class ObjectClips(Dataset[Clip]):
     """Clips of one object each, from a place where it is annotated and visible.
 
     A clip runs over consecutive annotated frames, or over all frames from an annotated one on. Its labels are
-    1 in the object; `counts` (T, 1) is 1 where the frame is annotated, and 0 throughout if no draw shows the
+    1 in the object; `weights` (T, 1) is 1 where the frame is annotated, and 0 throughout if no draw shows the
     object in the first frame. A video that ends early repeats its last frame.
 
     Args:
@@ -78,8 +78,8 @@ class ObjectClips(Dataset[Clip]):
         """The clip of the object or video at `number`, modulo how many there are."""
         video, _, times, frames, labels = self._drawn(draw)
         seen = bool(labels[0].any())  # one that vanishes at this size teaches nothing
-        counts = torch.tensor([[float(seen and video.masks[t] is not None)] for t in times])
-        return Clip(frames, labels, counts)
+        weights = torch.tensor([[float(seen and video.masks[t] is not None)] for t in times])
+        return Clip(frames, labels, weights)
 
     def name(self, draw: Draw) -> str:
         """The video, the frames and the object of a drawn clip."""

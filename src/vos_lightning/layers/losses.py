@@ -22,6 +22,6 @@ def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
     return 1 - intersection / (union + 1e-6)
 
 
-def weighted_mean(costs: Tensor, weight: Tensor) -> Tensor:
-    """Mean of the costs (B, O) whose weight (B, O) is 1; 0 where there is none."""
-    return (costs * weight).sum() / torch.clamp(weight.sum(), min=1)
+def weighted_mean(costs: Tensor, weights: Tensor) -> Tensor:
+    """The mean of those costs (B, O) whose weight (B, O) is 1, or 0 where no weight is 1."""
+    return (costs * weights).sum() / torch.clamp(weights.sum(), min=1)

@@ -10,13 +10,13 @@ from torch import Tensor
 from vos_lightning.layers.losses import soft_iou_cost
 
 
-def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool = False) -> Tensor:
+def match_slots(masks: Tensor, truth: Tensor, weights: Tensor, valid_only: bool = False) -> Tensor:
     """Assigns true objects to slots by the Hungarian method on the soft IoU cost (Ventura et al. 2019, 3.3).
 
     Args:
         masks: predictions (B, O, H, W) in 0..1 on the clip's first frame.
         truth: masks (B, O, H, W), as many slots.
-        counts: (B, O), 1 where the object counts.
+        weights: (B, O) of the objects in the loss, 0 or 1.
         valid_only: let only slots at the objects' own indices match, as the released code does; else any.
 
     Returns:
@@ -24,16 +24,16 @@ def match_slots(masks: Tensor, truth: Tensor, counts: Tensor, valid_only: bool =
     """
     costs = soft_iou_cost(masks[:, :, None], truth[:, None])  # (B, slot, object)
     # Matched in main memory, so that a clip waits for its device twice and not at every index.
-    pairs = zip(costs.detach().float().cpu(), counts.cpu(), strict=True)
+    pairs = zip(costs.detach().float().cpu(), weights.cpu(), strict=True)
     return torch.stack([_match(c, w, valid_only) for c, w in pairs]).to(masks.device)
 
 
-def _match(costs: Tensor, counts: Tensor, valid_only: bool) -> Tensor:
+def _match(costs: Tensor, weights: Tensor, valid_only: bool) -> Tensor:
     slots = costs.shape[0]
-    objects = counts.nonzero().flatten()
+    objects = weights.nonzero().flatten()
     candidates = objects if valid_only else torch.arange(slots)
     rows, columns = linear_sum_assignment(costs[candidates][:, objects].numpy())
     order = torch.full((slots,), -1, dtype=torch.long)
     order[candidates[rows]] = objects[columns]
-    order[order < 0] = (counts == 0).nonzero().flatten()
+    order[order < 0] = (weights == 0).nonzero().flatten()
     return order

@@ -78,8 +78,8 @@ class Segmentation(ClipTask):
             The loss, and the masks (B, T, O, H, W) in 0..1 of the slots in use (one-shot) or of all.
         """
         one_shot = self.model.mask_input
-        slots = clip.slots_in_use() if one_shot else clip.counts.shape[-1]
-        truth, counts = clip.masks(slots), clip.counts[..., :slots]
+        slots = clip.slots_in_use() if one_shot else clip.weights.shape[-1]
+        truth, weights = clip.masks(slots), clip.weights[..., :slots]
         size = clip.labels.shape[-2:]
         previous, state, loss, outputs = truth[:, 0], None, torch.zeros((), device=truth.device), []
         for t, features in enumerate(self.model.encode(clip.frames)):
@@ -88,12 +88,12 @@ class Segmentation(ClipTask):
             step = self.model.step(features, slots, size, previous if one_shot else None, state)
             state, masks = step.state, torch.sigmoid(step.logits.float())
             if t == 0 and not one_shot:
-                order = match_slots(masks, truth[:, 0], counts.amax(1), self.match_valid_only)
-                truth, counts = _reorder(truth, order), _reorder(counts, order)
-            loss = loss + weighted_mean(soft_iou_cost(masks, truth[:, t]), counts[:, t])
+                order = match_slots(masks, truth[:, 0], weights.amax(1), self.match_valid_only)
+                truth, weights = _reorder(truth, order), _reorder(weights, order)
+            loss = loss + weighted_mean(soft_iou_cost(masks, truth[:, t]), weights[:, t])
             if step.auxiliary is not None:
                 loss = loss + self.auxiliary_weight * _auxiliary_cost(
-                    step.auxiliary, truth[:, t], counts[:, t]
+                    step.auxiliary, truth[:, t], weights[:, t]
                 )
             previous = truth[:, t] if previous_mask == "ground_truth" else masks.detach()
             if not self.model.feeds_unstarted:
@@ -131,10 +131,10 @@ class Segmentation(ClipTask):
                 self.log_mean(f"val/{name}", value, len(pairs))
 
 
-def _auxiliary_cost(logits: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+def _auxiliary_cost(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Soft IoU of the auxiliary masks (B, O, h, w) against the truth (B, O, H, W) at that size."""
     small = torch.nn.functional.interpolate(truth, size=logits.shape[-2:], mode="nearest")
-    return weighted_mean(soft_iou_cost(torch.sigmoid(logits.float()), small), counts)
+    return weighted_mean(soft_iou_cost(torch.sigmoid(logits.float()), small), weights)
 
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:

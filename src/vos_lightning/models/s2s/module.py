@@ -56,13 +56,13 @@ class ObjectSegmentation(ClipTask):
         truth = clip.labels.unsqueeze(2).float()
         logits = unroll(self.model, clip.frames, truth[:, 0]).transpose(0, 1).squeeze(2)
         costs = F.binary_cross_entropy_with_logits(logits, truth[:, 1:, 0], reduction="none").mean((2, 3))
-        counts = clip.counts[:, 1:, 0]
-        return (costs * counts).sum() / len(costs), logits
+        weights = clip.weights[:, 1:, 0]
+        return (costs * weights).sum() / len(costs), logits
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         """One step; logs train/loss, the mean cost of an annotated frame."""
         loss, _logits = self.clip_loss(clip)
-        frames = clip.counts[:, 1:].sum()
+        frames = clip.weights[:, 1:].sum()
         self.log_loss(loss * len(clip.labels) / frames.clamp(min=1))
         return loss
 
@@ -70,7 +70,7 @@ class ObjectSegmentation(ClipTask):
         """Logs val/loss, and val/J, val/F and val/JF of the annotated frames after the first."""
         loss, logits = self.clip_loss(clip)
         # Three waits for the device, where picking the annotated frames there would be two more.
-        annotated = clip.counts[:, 1:, 0].cpu() > 0
+        annotated = clip.weights[:, 1:, 0].cpu() > 0
         self.log_mean("val/loss", loss * len(clip.labels) / annotated.sum().clamp(min=1), len(clip.labels))
         truth, masks = clip.labels[:, 1:].cpu()[annotated] > 0, (logits > 0).cpu()[annotated]
         pairs = list(zip(truth.numpy(), masks.numpy(), strict=True))
