@@ -1,6 +1,7 @@
 """vos-train: one run, or with -m a sweep of runs. Options are Hydra's; see conf/train.yaml for the keys."""
 
 import os
+import sys
 from multiprocessing import parent_process
 
 import hydra
@@ -9,9 +10,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.apps.cli import report_errors, sentence
-from vos_lightning.configuration import CONF, register_resolvers
+from vos_lightning.configuration import CONF, ROOT, register_resolvers
 from vos_lightning.errors import InputError
 from vos_lightning.processes import Interruption, end_with
+
+HELP = """vos-train trains and scores one run, or with -m a sweep of runs.
+
+  vos-train model=rvos seed=1                     one run
+  vos-train -m sweeps=table4 scale=small          the runs of a table
+  vos-train -m optim.lr=1e-3,1e-4 seed=0,1        a run for each pair of values
+  vos-train model=rvos seed=1 --cfg job           prints what these options compose, and trains nothing
+  vos-train --hydra-help                          Hydra's own options
+
+Options that are chosen as GROUP=OPTION:
+{groups}
+
+Keys that are set as KEY=VALUE, such as run.jobs=2, in conf/train.yaml:
+
+{keys}"""
 
 register_resolvers()  # at import, since the workers of a sweep compose their configurations themselves
 
@@ -45,8 +61,24 @@ def _run(cfg: DictConfig) -> None:
             train(cfg)
 
 
+def help_text() -> str:
+    """Every group with its options, and every key with its meaning.
+
+    Hydra's own help composes a run and lists Hydra's groups too, which takes twice as long.
+    """
+    found = {
+        group.name: sorted(p.stem for p in group.glob("*.yaml"))
+        for group in [*CONF.iterdir(), ROOT / "sweeps"]
+    }
+    groups = "\n".join(f"  {name:<16}{', '.join(found[name])}" for name in sorted(found) if found[name])
+    return HELP.format(groups=groups, keys=(CONF / "train.yaml").read_text(encoding="utf-8"))
+
+
 def main() -> None:
     """Command line entry."""
+    if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+        print(help_text())
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `report_errors` as they are
     with report_errors("vos-train"), Interruption():
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_run)()
