@@ -35,7 +35,11 @@ Job = tuple[str, int]  # a split and the number of a video there
 
 CATEGORIES = tuple(product(SHAPES, TEXTURES))
 # Never in train: one shape in every texture, and each other shape in one texture.
-UNSEEN = tuple(c for c in CATEGORIES if c[0] == "heart" or SHAPES.index(c[0]) % 4 == TEXTURES.index(c[1]))
+UNSEEN = tuple(
+    (shape, texture)
+    for shape, texture in CATEGORIES
+    if shape == "heart" or texture == TEXTURES[SHAPES.index(shape) % len(TEXTURES)]
+)
 SEEN = tuple(c for c in CATEGORIES if c not in UNSEEN)
 
 
@@ -134,7 +138,8 @@ def categories_of(
     other splits object 1 is from UNSEEN in half the videos and the others are from any.
     """
     pool = SEEN if split == "train" else CATEGORIES
-    first = UNSEEN if split != "train" and (index + index // 2) % 2 == 0 else SEEN
+    # Half of the even-numbered and half of the odd-numbered videos begin with an unseen category.
+    first = UNSEEN if split != "train" and index % 4 in (0, 3) else SEEN
     chosen = [first[rng.integers(len(first))]]
     count = rng.integers(least, most + 1)
     while len(chosen) < count:

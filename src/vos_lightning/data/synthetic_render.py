@@ -65,6 +65,7 @@ def render_clip(
     palette = _palette(rng, 6)
     radii = height * rng.uniform(0.165, 0.23, len(categories))
     centres = paths(rng, radii, times, span, height, width, late)
+    # Of each object, one of the palette's first two colours and one of the other four.
     picks = [(rng.integers(0, 2), rng.integers(2, 6)) for _ in categories]
     if twins:
         picks[1] = picks[0]
@@ -157,7 +158,7 @@ def _outline(rng: np.random.Generator, shape: str) -> np.ndarray:
         arm = rng.uniform(0.35, 0.45)
         near, far = np.minimum(np.abs(x), np.abs(y)), np.maximum(np.abs(x), np.abs(y))
         radius = np.minimum(1 / far, arm / np.maximum(near, 1e-6))
-    else:
+    else:  # a heart
         radius = 1.15 - y + 0.5 * y * np.sqrt(np.abs(x)) / (y + 1.4)
     return radius / np.sqrt(np.mean(radius**2))
 
@@ -176,7 +177,7 @@ def _texture(
         level = np.tanh(5 * np.sin(u / 1.5) * np.sin(v / 1.5))
     elif kind == "dots":
         level = np.tanh(3 * (np.cos(u) + np.cos(v) - 0.4))
-    else:
+    else:  # noise
         level = np.clip(3 * (2 * noise - 1), -1, 1)
     steps = np.linspace(-1, 1, len(colours))
     mixed = np.stack([np.interp(level, steps, channel) for channel in colours.T], axis=-1)

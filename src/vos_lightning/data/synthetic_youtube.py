@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,11 +47,38 @@ class SyntheticYouTubeSpec(Spec):
 def write_synthetic_youtube(root: Path, spec: SyntheticYouTubeSpec, workers: int | None = None) -> Path:
     """Writes the data set below root unless it is there, and returns its folder.
 
-    Even-numbered videos list one object, half of them beside a twin of its shape and colours that is not
-    listed. The others list two or three: in half of these two are twins, in a quarter the last comes late, in
-    a fifth the ids leave out 2. Arguments and errors as `write_once`.
+    `cast_of` says which objects a video has. Arguments and errors are those of `write_once`.
     """
     return write_once(root, spec, lambda folder: _write_tree(folder, spec, workers))
+
+
+class Cast(NamedTuple):
+    """The objects of a video.
+
+    ids: their ids in the masks, in the order in which they are drawn; 0 stands for one that is not listed.
+    least: how many are drawn at least; at most all are. twins: whether the first two share shape and colours.
+    late: whether the last one comes in after the start.
+    """
+
+    ids: tuple[int, ...]
+    least: int
+    twins: bool = False
+    late: bool = False
+
+
+def cast_of(index: int) -> Cast:
+    """Which objects the video of this number has, in every split.
+
+    Even-numbered videos list one object, half of them beside a twin that is not listed. The others list two
+    or three: in half of these the first two are twins, in a quarter the last comes late, in a fifth the ids
+    leave out 2.
+    """
+    if index % 4 == 0:
+        return Cast(ids=(1, 0), least=2, twins=True)
+    if index % 2 == 0:
+        return Cast(ids=(1,), least=1)
+    ids = (1, 3, 4) if index % 10 == 1 else (1, 2, 3)
+    return Cast(ids, least=2, twins=index % 8 in (1, 7), late=index % 8 == 3)
 
 
 def _write_tree(folder: Path, spec: SyntheticYouTubeSpec, workers: int | None) -> None:
@@ -64,11 +92,9 @@ def _write_tree(folder: Path, spec: SyntheticYouTubeSpec, workers: int | None) -
 def _write_video(folder: Path, spec: SyntheticYouTubeSpec, job: tuple[str, int]) -> tuple[str, dict]:
     """Writes one video and returns its name and its entry in meta.json."""
     split, index = job
-    name, late, unlisted = f"{split}-{index:04d}", index % 8 == 3, index % 4 == 0
-    ids = [1, 0] if unlisted else [1, 3, 4] if index % 10 == 1 else [1, 2, 3]
-    twins, most = unlisted or index % 8 in (1, 7), 1 if index % 2 == 0 and not unlisted else len(ids)
+    name, cast = f"{split}-{index:04d}", cast_of(index)
     rng = np.random.default_rng([spec.seed, spec.version, STRIDE, SPLITS.index(split), index])
-    categories = categories_of(rng, split, index, twins, min(2, most), most)
+    categories = categories_of(rng, split, index, cast.twins, cast.least, len(cast.ids))
     every = folder / f"{split}_all_frames" / "JPEGImages" / name
     images, annotations = (folder / split / kind / name for kind in ("JPEGImages", "Annotations"))
     for made in (every, images, annotations):
@@ -76,35 +102,42 @@ def _write_video(folder: Path, spec: SyntheticYouTubeSpec, job: tuple[str, int])
     times = np.arange(STRIDE * (spec.frames - 1) + 1) * (PACE / STRIDE)
     masks = {}
     span = max(SPAN, times[-1])
-    clip = render_clip(rng, categories, twins, times, span, spec.height, spec.width, late)
+    clip = render_clip(rng, categories, cast.twins, times, span, spec.height, spec.width, cast.late)
     for t, (image, drawn) in enumerate(clip):
         path = every / f"{t:05d}.jpg"
         image.save(path, quality=90)
         if t % STRIDE == 0:
             (images / path.name).hardlink_to(path)
-            masks[path.stem] = _annotate(drawn, ids)
-    listed = {i: [frame for frame, mask in masks.items() if (mask == i).any()] for i in ids if i}
+            masks[path.stem] = _annotate(drawn, cast.ids)
+    listed = _frames_of_objects(masks)
     if split == "test":
-        listed = {
-            i: [frame for frame in masks if frame >= min(seen, default="x")] for i, seen in listed.items()
-        }
+        listed = {i: [frame for frame in masks if frame >= seen[0]] for i, seen in listed.items()}
         masks = _only_first(masks, listed)
     for frame, mask in masks.items():
         write_mask(annotations / f"{frame}.png", mask)
     objects = {
         str(i): {"category": " ".join(category), "frames": listed[i]}
-        for i, category in zip(ids, categories, strict=False)
-        if listed.get(i)
+        for i, category in zip(cast.ids, categories, strict=False)
+        if i in listed
     }
     return name, {"objects": objects}
 
 
-def _annotate(drawn: np.ndarray, ids: list[int]) -> np.ndarray:
+def _annotate(drawn: np.ndarray, ids: tuple[int, ...]) -> np.ndarray:
     """A drawn mask (H, W) of 1..N with these ids instead, 0 for what is not listed, slivers left out."""
     labels = np.array([0, *ids], dtype=np.uint8)
     areas = np.bincount(drawn.ravel(), minlength=len(labels))
     labels[areas < LEAST_SHARE * drawn.size] = 0
     return labels[drawn]
+
+
+def _frames_of_objects(masks: dict[str, np.ndarray]) -> dict[int, list[str]]:
+    """The names of the frames whose masks show an object, in order, by the object's id."""
+    frames: dict[int, list[str]] = {}
+    for frame, mask in masks.items():
+        for i in np.unique(mask[mask > 0]).tolist():
+            frames.setdefault(i, []).append(frame)
+    return frames
 
 
 def _only_first(masks: dict[str, np.ndarray], listed: dict[int, list[str]]) -> dict[str, np.ndarray]:
