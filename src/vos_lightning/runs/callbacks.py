@@ -15,11 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vos_lightning.atomic import replacing
-from vos_lightning.layers.weights import load_strictly, read_model_weights
 from vos_lightning.errors import InputError
+from vos_lightning.layers.weights import load_strictly, read_model_weights
+from vos_lightning.models.training import BEST, ClipTask
 from vos_lightning.processes import Interruption
 from vos_lightning.runs.folder import Run
-from vos_lightning.models.training import BEST, ClipTask
 
 LOSS_STEPS = 10
 

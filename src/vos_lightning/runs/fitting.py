@@ -8,13 +8,13 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
-from vos_lightning.runs.callbacks import BestOfStage, History, LastCheckpoint, Progress, say
-from vos_lightning.layers.weights import WholeFiles, check_resumable
 from vos_lightning.data.modules import VideoData
 from vos_lightning.errors import InputError
-from vos_lightning.processes import Interruption
-from vos_lightning.runs.folder import Run
+from vos_lightning.layers.weights import WholeFiles, check_resumable
 from vos_lightning.models.training import ClipTask
+from vos_lightning.processes import Interruption
+from vos_lightning.runs.callbacks import BestOfStage, History, LastCheckpoint, Progress, say
+from vos_lightning.runs.folder import Run
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger

@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning import __version__
 from vos_lightning.atomic import unwritable, write_text
-from vos_lightning.layers.weights import checkpoint_hash
 from vos_lightning.errors import InputError
 from vos_lightning.fields import GONE, check, plain_values
+from vos_lightning.layers.weights import checkpoint_hash
 from vos_lightning.plain import Type, read_json, read_yaml
 
 # What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.

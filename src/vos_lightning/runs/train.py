@@ -15,8 +15,6 @@ from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 
 from vos_lightning.atomic import unwritable
-from vos_lightning.runs.callbacks import Progress, say
-from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.modules import VideoData, fingerprint
@@ -25,16 +23,18 @@ from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.videos import segment_and_score, write_submission
 from vos_lightning.fields import build, check_config
-from vos_lightning.runs.fitting import Fitted, fit, quiet
-from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
-from vos_lightning.models.s2s.network import S2S
-from vos_lightning.processes import Interrupted, Interruption
-from vos_lightning.runs.folder import Run, code_version, content_hash, identity, write_json
-from vos_lightning.scoring.rules import Rules
-from vos_lightning.runs.sweep import compose_train
-from vos_lightning.models.training import ClipTask, Optimisation, Stage
+from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
 from vos_lightning.models.rvos.module import MaskStage, Segmentation
 from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
+from vos_lightning.models.s2s.network import S2S
+from vos_lightning.models.training import ClipTask, Optimisation, Stage
+from vos_lightning.processes import Interrupted, Interruption
+from vos_lightning.runs.callbacks import Progress, say
+from vos_lightning.runs.fitting import Fitted, fit, quiet
+from vos_lightning.runs.folder import Run, code_version, content_hash, identity, write_json
+from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
+from vos_lightning.runs.sweep import compose_train
+from vos_lightning.scoring.rules import Rules
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger
@@ -67,9 +67,7 @@ def run_of(cfg: DictConfig, data: VideoData | None = None) -> Run:
     splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split), False)
     splits[cfg.data.train_split] |= data.every_frame
     splits[cfg.data.score_split] |= cfg.predict.all_frames
-    versions = {
-        split: fingerprint(data.videos(split, all_frames=every)) for split, every in splits.items()
-    }
+    versions = {split: fingerprint(data.videos(split, all_frames=every)) for split, every in splits.items()}
     if cfg.train.init_from:
         versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
     first = first_of(cfg)
