@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.floor import floor
-from benchmarks.measure import Row, Setup, alternate
+from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.layers.attention import NonLocalBlock
 
 
@@ -34,7 +34,7 @@ class WithoutPairs(NonLocalBlock):
 BLOCKS = {"ours": NonLocalBlock, "plain": PlainBlock, "without": WithoutPairs}
 
 
-def side(kind: str, images: int, channels: int, height: int, width: int):
+def side(kind: str, images: int, channels: int, height: int, width: int) -> Work:
     """Work that runs a block forward and backward and returns means of its output and gradient."""
     torch.manual_seed(0)
     block = BLOCKS[kind](channels).train()

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.inference import network, video
-from benchmarks.measure import Setup, Times, alternate, duration
+from benchmarks.measure import Setup, Times, Work, alternate, duration
 from benchmarks.scoring import ours as score
 from benchmarks.scoring import write_videos
 from vos_lightning.evaluation.propagation import Protocol, propagate
@@ -15,7 +15,7 @@ from vos_lightning.runs.memory import keep_freed_memory
 HEADER = ("case", "number", "time", "time a unit", "by the smallest", "memory, MiB")
 
 
-def segment(backbone: str, size: tuple[int, int], frames: int, objects: int):
+def segment(backbone: str, size: tuple[int, int], frames: int, objects: int) -> Work:
     """Work that segments a video of so many frames, of which one is in memory at a time."""
     model = for_inference(network(backbone, size))
     images, first = video(8, size, objects)

@@ -1,14 +1,15 @@
 """Masks of a video from the first: ours against the released code's way, at equal weights."""
 
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks import plain_rvos
 from benchmarks.floor import floor
-from benchmarks.measure import Row, Setup, alternate
+from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import to_network
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities
@@ -45,7 +46,7 @@ def video(frames: int, size: Size, objects: int) -> tuple[list[np.ndarray], np.n
     return list(noise), first
 
 
-def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, device: str):
+def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, device: str) -> Work:
     """`vos-predict`'s way, without files."""
     choose_arithmetic(tf32=False)
     model = for_inference(network(backbone, size), precision).to(device)
@@ -54,7 +55,7 @@ def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, d
     return lambda: _numpy(probabilities(model, images, {0: first}, Protocol(size), device))
 
 
-def plain(backbone: str, size: Size, frames: int, objects: int, device: str):
+def plain(backbone: str, size: Size, frames: int, objects: int, device: str) -> Work:
     """The released code's way, in fp32."""
     choose_arithmetic(tf32=False)
     model = network(backbone, size).to(device)
@@ -64,7 +65,7 @@ def plain(backbone: str, size: Size, frames: int, objects: int, device: str):
     return lambda: _numpy(plain_rvos.video(model, to_network(images, size).to(device), masks))
 
 
-def _numpy(masks) -> np.ndarray:
+def _numpy(masks: Iterable[Tensor]) -> np.ndarray:
     return torch.stack(list(masks)).cpu().numpy()
 
 

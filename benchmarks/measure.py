@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-Setup = Callable[[], Callable[[], Any]]
+Work = Callable[[], Any]
+Setup = Callable[[], Work]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Elsewhere:
         self.process.join()
 
 
-def _serve(connection, setup: Setup) -> None:
+def _serve(connection: Connection, setup: Setup) -> None:
     side = _Here(setup)
     while connection.recv() == "call":
         connection.send(side.call())

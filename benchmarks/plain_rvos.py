@@ -7,24 +7,30 @@ LSTM cells, so both sides have the same weights.
 Shapes: B batch, T frames, O object slots, H W pixels of the network's input.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_lightning.data.clips import Clip
 from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
-from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.rvos.network import RVOS, Features
 
 SLOTS = 10
 
 Hidden = list[tuple[Tensor, Tensor]]  # hidden and cell state of each level
 
 
-def _resize(x: Tensor, size) -> Tensor:
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
 
 
-def _cell(conv, inputs: list[Tensor], spatial: tuple[Tensor, Tensor] | None, temporal: Tensor | None):
-    """One ConvLSTM update of one object at one level; missing states are zeros."""
+def _cell(
+    conv: Any, inputs: list[Tensor], spatial: tuple[Tensor, Tensor] | None, temporal: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Updates the ConvLSTM of one object at one level; a state that is missing is zeros."""
     batch, _, height, width = inputs[0].shape
     zeros = inputs[0].new_zeros(batch, conv.out_channels // 4, height, width)
     hidden, cell = spatial or (zeros, zeros)
@@ -35,7 +41,7 @@ def _cell(conv, inputs: list[Tensor], spatial: tuple[Tensor, Tensor] | None, tem
 
 
 def _object(
-    model: RVOS, features, mask: Tensor, spatial: Hidden | None, temporal: Hidden | None
+    model: RVOS, features: Features, mask: Tensor, spatial: Hidden | None, temporal: Hidden | None
 ) -> tuple[Tensor, Hidden]:
     """Logits (B, H, W) of one object in one frame, from its previous mask (B, 1, H, W)."""
     masks = [F.max_pool2d(mask, 2, ceil_mode=True)]
@@ -53,7 +59,9 @@ def _object(
     return _resize(logits, mask.shape[2:])[:, 0], states
 
 
-def frame(model: RVOS, image: Tensor, previous: Tensor, temporal: list[Hidden] | None):
+def frame(
+    model: RVOS, image: Tensor, previous: Tensor, temporal: list[Hidden] | None
+) -> tuple[Tensor, list[Hidden]]:
     """One frame: logits (B, O, H, W) and the slots' states, from image (B, 3, H, W), masks (B, O, H, W)."""
     features = model.encoder(image, 1)
     logits, states, spatial = [], [], None
@@ -78,7 +86,7 @@ def video(model: RVOS, frames: Tensor, first: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
-def clip_loss(model: RVOS, clip, previous_mask: str = "inferred") -> Tensor:
+def clip_loss(model: RVOS, clip: Clip, previous_mask: str = "inferred") -> Tensor:
     """The loss of a training step on a batch of clips, as `Segmentation.clip_loss`."""
     truth, states = clip.masks(SLOTS), None
     previous, loss = truth[:, 0], torch.zeros(())

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.measure import Row, Setup, alternate
+from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import IMAGENET_MEAN, IMAGENET_STD, ClipDataset
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.small_frames import FrameCache
@@ -38,7 +38,7 @@ def write_video(folder: Path, frames: int, size: Size) -> Video:
     return Video("video", tuple(jpegs), tuple(pngs))
 
 
-def ours(video: Video, size: Size, cache: FrameCache | None):
+def ours(video: Video, size: Size, cache: FrameCache | None) -> Work:
     """The data module's way; the first call fills the cache."""
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -46,7 +46,7 @@ def ours(video: Video, size: Size, cache: FrameCache | None):
     return lambda: _numpy(clips[0, i][:2] for i in range(len(clips)))
 
 
-def plain(video: Video, size: Size):
+def plain(video: Video, size: Size) -> Work:
     """Every frame and mask decoded at its own size, then resized."""
     torch.set_num_threads(1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -67,7 +67,7 @@ def plain(video: Video, size: Size):
     return lambda: _numpy(clip(start) for start in range(0, len(video) - 4, 5))
 
 
-def decoding(video: Video, size: Size):
+def decoding(video: Video, size: Size) -> Work:
     """Decoding alone, JPEGs at half size, the floor."""
 
     def work() -> None:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import Row, Setup, Times, alternate
+from benchmarks.measure import Row, Setup, Times, Work, alternate
 from vos_lightning.data.images import write_mask
 from vos_lightning.scoring.folders import score_davis
 
@@ -79,7 +79,7 @@ def plain_score(folder: Path) -> tuple[float, float]:
     return j, f
 
 
-def ours(folder: Path, jobs: int):
+def ours(folder: Path, jobs: int) -> Work:
     """`vos-score`'s way with `jobs` processes."""
 
     def work() -> tuple[float, float]:
@@ -89,12 +89,12 @@ def ours(folder: Path, jobs: int):
     return work
 
 
-def plain(folder: Path):
+def plain(folder: Path) -> Work:
     """The official way."""
     return partial(plain_score, folder)
 
 
-def decoding(folder: Path):
+def decoding(folder: Path) -> Work:
     """Decoding of every PNG and nothing else, the floor."""
 
     def work() -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from functools import partial
 
-from benchmarks.measure import Row, Setup, alternate
+from benchmarks.measure import Row, Setup, Work, alternate
 
 EVERYTHING = (
     "import torch, torchvision, pytorch_lightning, hydra, wandb, scipy.optimize, vos_lightning.runs.train"
@@ -12,7 +12,7 @@ EVERYTHING = (
 COMMANDS = {"vos-train": "vos_lightning.apps.train", "vos-score": "vos_lightning.apps.score"}
 
 
-def help_text(module: str, first: str = ""):
+def help_text(module: str, first: str = "") -> Work:
     """Work that starts Python, runs `first`, and prints a command's help, which it returns."""
     code = f"{first}\nimport sys\nsys.argv = ['command', '--help']\nfrom {module} import main\nmain()"
 
@@ -23,7 +23,7 @@ def help_text(module: str, first: str = ""):
     return work
 
 
-def bare():
+def bare() -> Work:
     """Python alone, the floor."""
     return lambda: subprocess.run([sys.executable, "-c", "pass"], check=True).returncode
 

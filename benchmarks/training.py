@@ -8,7 +8,7 @@ from torch.optim import Adam
 
 from benchmarks import plain_rvos
 from benchmarks.floor import floor
-from benchmarks.measure import Row, Setup, alternate
+from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.layers.inference import PRECISIONS
@@ -32,7 +32,7 @@ def clips(batch: int, length: int, size: Size) -> Clip:
     return Clip(torch.randn(batch, length, 3, *size), labels, weights)
 
 
-def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str, precision: str):
+def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str, precision: str) -> Work:
     """`ours` or `plain`: work that takes a step and returns its loss; bf16 is mixed precision on both."""
     choose_arithmetic(tf32=False)
     torch.manual_seed(0)

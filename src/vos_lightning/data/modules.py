@@ -173,7 +173,7 @@ class VideoData(LightningDataModule):
             return self._loader(clips, [Draw(0, i, self.clip_length[0]) for _, i in sampler])
         return self._loader(clips, sampler)
 
-    def _loader(self, clips: ObjectClips | ClipDataset, sampler, drop_last: bool = False) -> DataLoader:
+    def _loader(self, clips: ObjectClips | ClipDataset, sampler: Any, drop_last: bool = False) -> DataLoader:
         return DataLoader(
             clips,
             batch_size=self.batch_size,

@@ -1,6 +1,7 @@
 """The data sets: where the videos of each come from and how they are scored."""
 
 from pathlib import Path
+from typing import Any
 
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.modules import VideoData
@@ -19,7 +20,7 @@ class Davis(VideoData):
 
     year: int
 
-    def __init__(self, root: Path, resolution: str = "480p", **clips) -> None:
+    def __init__(self, root: Path, resolution: str = "480p", **clips: Any) -> None:
         super().__init__(**clips)
         self.root, self.resolution = root, resolution
 
@@ -57,7 +58,7 @@ class Davis2016Extended(Davis2016):
         jumpcut_root: Path | None,
         youtube_objects_root: Path | None,
         extended: bool = True,
-        **davis,
+        **davis: Any,
     ) -> None:
         super().__init__(root, **davis)
         self.added = []
@@ -90,7 +91,7 @@ class Davis2017(Davis):
 class Synthetic(VideoData):
     """The embedded data set, written below `cache` when first asked for; other arguments as `VideoData`."""
 
-    def __init__(self, cache: Path, spec: SyntheticSpec, **clips) -> None:
+    def __init__(self, cache: Path, spec: SyntheticSpec, **clips: Any) -> None:
         super().__init__(**clips)
         self.cache, self.spec = cache, spec
 
@@ -118,7 +119,7 @@ class YouTubeVOS(VideoData):
         protocol: str,
         train_list: Path | None = None,
         val_list: Path | None = None,
-        **clips,
+        **clips: Any,
     ) -> None:
         super().__init__(**clips)
         self.lists = train_list, val_list
@@ -151,5 +152,5 @@ class SyntheticYouTube(YouTubeVOS):
     Other arguments as `YouTubeVOS`.
     """
 
-    def __init__(self, cache: Path, spec: SyntheticYouTubeSpec, **youtube) -> None:
+    def __init__(self, cache: Path, spec: SyntheticYouTubeSpec, **youtube: Any) -> None:
         super().__init__(root=write_synthetic_youtube(cache, spec), **youtube)

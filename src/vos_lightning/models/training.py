@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
@@ -135,7 +136,7 @@ class ClipTask(LightningModule):
         """Logs the epoch's mean of a figure, a batch counting by its weight."""
         self.log(name, value, batch_size=weight, on_step=False, on_epoch=True, sync_dist=True)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam in two groups, and the schedule per step."""
         # Lightning clips no gradients of a fused optimizer in mixed precision.
         mixed = "mixed" in str(self.trainer.precision)

@@ -5,7 +5,7 @@ Levels run from coarse to fine: res5 at 1/32, res4, res3, res2 at 1/4 of the inp
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,7 +83,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Four recurrent levels and the mask head (Ventura et al. 2019, section 3.2)."""
 
-    def __init__(self, cell: str, skips: Sequence[int], hidden: Sequence[int], mask: int, **options) -> None:
+    def __init__(
+        self, cell: str, skips: Sequence[int], hidden: Sequence[int], mask: int, **options: Any
+    ) -> None:
         super().__init__()
         below = (0, *hidden[:-1])
         self.cells = nn.ModuleList(
