@@ -10,10 +10,10 @@ from PIL import Image
 from vos_lightning.apps import data as vos_data
 from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import ClipDataset, check_readable
+from vos_lightning.data.counts import FORMATS, Counts, formats_of
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.modules import VideoData, fingerprint
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
-from vos_lightning.data.statistics import FORMATS, Scale, formats_of
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.runs.sweep import compose_train
@@ -117,17 +117,17 @@ def test_jpeg_masks_are_cut_at_half_at_any_size(youtube_objects: Path) -> None:
 @pytest.mark.parametrize(
     ("tree", "key", "expected"),
     [
-        ("segtrack", "segtrack", Scale(2, None, 3, 8, 6 / 1800)),
-        ("jumpcut", "jumpcut", Scale(2, None, 2, 8, 8 / 1800)),
-        ("youtube_objects", "youtube-objects", Scale(2, 1, 2, 6, 42 / 1800)),
+        ("segtrack", "segtrack", Counts(2, None, 3, 8, 6 / 1800)),
+        ("jumpcut", "jumpcut", Counts(2, None, 2, 8, 8 / 1800)),
+        ("youtube_objects", "youtube-objects", Counts(2, 1, 2, 6, 42 / 1800)),
     ],
 )
-def test_the_scale_of_a_tree_is_as_counted_by_hand(
-    tree: str, key: str, expected: Scale, request: pytest.FixtureRequest
+def test_a_trees_counts_are_those_counted_by_hand(
+    tree: str, key: str, expected: Counts, request: pytest.FixtureRequest
 ) -> None:
     root = request.getfixturevalue(tree)
     assert formats_of(root) == [key]
-    assert FORMATS[key].scale(root, 30) == pytest.approx(expected)
+    assert FORMATS[key].counts_of(root, 30) == pytest.approx(expected)
 
 
 def davis(root: Path) -> Path:
@@ -164,7 +164,7 @@ def test_youtube_vos_is_counted_from_meta_alone(tmp_path: Path, capsys: pytest.C
         (tmp_path / split).mkdir()
         meta = {"videos": {video: {"objects": objects} for video, objects in videos.items()}}
         (tmp_path / split / "meta.json").write_text(json.dumps(meta))
-    assert FORMATS["youtube-vos"].scale(tmp_path, 30) == Scale(3, 2, 4, 6, (16 + 6 + 1) / 1800)
+    assert FORMATS["youtube-vos"].counts_of(tmp_path, 30) == Counts(3, 2, 4, 6, (16 + 6 + 1) / 1800)
     (tmp_path / "valid/meta.json").write_text('{"videos": {"c": {}}}')
     with pytest.raises(SystemExit):
         vos_data.main(["stats", str(tmp_path)])
@@ -174,7 +174,7 @@ def test_youtube_vos_is_counted_from_meta_alone(tmp_path: Path, capsys: pytest.C
 def test_faults_of_trees_are_named(tmp_path: Path, segtrack: Path) -> None:
     for load, message in (
         (load_segtrack, r"empty/JPEGImages: no folders there; SegTrackv2 has"),
-        (load_jumpcut, r"empty: no folders there; JumpCut has KIND/SEQ"),
+        (load_jumpcut, r"empty: no folders there; JumpCut has KIND/VIDEO"),
         (load_youtube_objects, r"empty: no CLASS/data/VIDEO/shots/SHOT/labels there"),
         (formats_of, r"empty: no known data set"),
     ):

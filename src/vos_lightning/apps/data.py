@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from vos_lightning.apps.cli import report_errors
-from vos_lightning.data.statistics import FORMATS, PUBLISHED, Scale, formats_of
+from vos_lightning.data.counts import FORMATS, PUBLISHED, Counts, formats_of
 from vos_lightning.report.text import as_text
 
 
@@ -39,7 +39,7 @@ def _cache(folder: Path, clear: bool) -> str:
     contents = cache.contents()
     if clear:
         cache.clear()
-    lines = [[size, f"{frames:,}", f"{content:,}"] for size, (frames, content) in contents.items()]
+    lines = [[size, f"{frames:,}", f"{used:,}"] for size, (frames, used) in contents.items()]
     if not lines:
         return f"{folder}: empty."
     total = [sum(column) for column in zip(*contents.values(), strict=True)]
@@ -49,15 +49,15 @@ def _cache(folder: Path, clear: bool) -> str:
 
 def _stats(root: Path, name: str | None, fps: float | None) -> str:
     found = [FORMATS[key] for key in ([name] if name else formats_of(root))]
-    lines = [_line(form.name, form.scale(root, fps or form.fps)) for form in found]
-    lines += [_line(f"{label} (paper)", scale) for label, scale in PUBLISHED.items()]
+    lines = [_line(form.name, form.counts_of(root, fps or form.fps)) for form in found]
+    lines += [_line(f"{label} (paper)", counts) for label, counts in PUBLISHED.items()]
     return as_text(["", "Videos", "Categories", "Objects", "Annotations", "Duration (min)"], lines)
 
 
-def _line(label: str, scale: Scale) -> list[str]:
-    categories = "-" if scale.categories is None else str(scale.categories)
-    counts = [str(scale.videos), categories, str(scale.objects), f"{scale.annotations:,}"]
-    return [label, *counts, f"{scale.minutes:.2f}"]
+def _line(label: str, counts: Counts) -> list[str]:
+    categories = "-" if counts.categories is None else str(counts.categories)
+    cells = [str(counts.videos), categories, str(counts.objects), f"{counts.annotations:,}"]
+    return [label, *cells, f"{counts.minutes:.2f}"]
 
 
 if __name__ == "__main__":

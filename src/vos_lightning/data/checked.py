@@ -1,4 +1,4 @@
-"""Checks that open every file of many videos: how far they are, and which videos have passed before."""
+"""Checks of many videos that open every file: they show how far they are, and skip what has passed before."""
 
 import sys
 import time
@@ -23,10 +23,10 @@ def check_each(
 
     Args:
         videos: the videos.
-        check: of one of them, raises InputError.
-        what: names the check and whatever decides its outcome besides the video.
-        cache: remembers who has passed; None checks all.
-        label: shown, such as the name of the split.
+        check: takes one video, and raises InputError if it is not as it should be.
+        what: names the check and what decides its outcome besides the video, such as "readable, 10 slots".
+        cache: remembers which videos have passed; with None all are checked.
+        label: is shown while the check runs, such as the name of the split.
     """
     for video in _shown(list(videos), label):
         passed, settled = (None, False) if cache is None else cache.mark(video, what)
@@ -37,7 +37,7 @@ def check_each(
 
 
 def _shown(videos: Sequence[Video], label: str) -> Iterator[Video]:
-    """The videos, with a bar on stderr if it is a terminal, or else a line now and then."""
+    """Gives the videos on; shows a bar on stderr if that is a terminal, or else a line now and then."""
     if sys.stderr.isatty():
         yield from tqdm(videos, f"Checking {label}", unit="video", leave=False, delay=1, dynamic_ncols=True)
         return

@@ -1,8 +1,8 @@
-"""DAVIS-2016 and DAVIS-2017 in their public trees, read into videos.
+"""Reads DAVIS-2016 and DAVIS-2017 in their public trees into videos.
 
 Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255 void.
 
-    ROOT/JPEGImages/480p/SEQ/00000.jpg    ROOT/Annotations/480p/SEQ/00000.png
+    ROOT/JPEGImages/480p/VIDEO/00000.jpg    ROOT/Annotations/480p/VIDEO/00000.png
     ROOT/ImageSets/2017/{train,val,test-dev,test-challenge}.txt       names
     ROOT/ImageSets/2016/{train,val}.txt                               names
     ROOT/ImageSets/480p/{train,val}.txt                               pairs of paths (DAVIS-2016)
@@ -36,24 +36,24 @@ def load_davis(
     Args:
         root: the DAVIS tree.
         split: train, val, test-dev, test-challenge, or any other list there.
-        year: 2016 or 2017, which list to read.
+        year: 2016 or 2017, of which the list is read.
         resolution: folder below JPEGImages and Annotations: 480p or Full-Resolution.
-        first_mask_only: accept videos with a mask for frame 0 only (the test splits).
+        first_mask_only: accepts videos that have a mask for frame 0 alone, as those of the test splits.
 
     Raises:
-        InputError: a missing root, video folder or mask, or a list that `read_names` refuses.
+        InputError: the root, a video's folder or a mask is missing, or `read_names` refuses the list.
     """
     if not root.is_dir():
         raise InputError(
             f"{root}: no such folder; set data.root to the DAVIS tree (the folder of JPEGImages)."
         )
     return [
-        _load_sequence(root, resolution, name, first_mask_only, year == 2016)
+        _load_video(root, resolution, name, first_mask_only, year == 2016)
         for name in _split_names(root, year, split)
     ]
 
 
-def _load_sequence(root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool) -> Video:
+def _load_video(root: Path, resolution: str, name: str, first_mask_only: bool, one_object: bool) -> Video:
     folder = root / "JPEGImages" / resolution / name
     frames = tuple(list_folder(folder, ".jpg").values())
     if not frames:

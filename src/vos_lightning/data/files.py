@@ -1,4 +1,4 @@
-"""Files of a data set, in folders or inside zip archives that stay packed."""
+"""Reads the files of a data set, which lie in folders or inside zip archives that stay packed."""
 
 import os
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ MOST_BYTES = 2**28  # of a frame, a mask or a meta.json
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """A file or folder inside a zip archive, with what this package uses of a `Path`.
+    """A file or folder inside a zip archive, with those methods of a `Path` that this package uses.
 
-    archive: the zip. member: the path inside it, parts separated by slashes; empty for the top.
+    archive: the zip. member: the path inside it, such as valid/meta.json, or empty for its top.
     """
 
     archive: Path
@@ -53,7 +53,7 @@ class ZipMember:
             raise InputError(f"{self}: cannot be unpacked ({error}); fetch the archive again.") from error
 
     def info(self) -> ZipInfo:
-        """What the archive's directory says of it. Raises InputError if it is not there."""
+        """What the archive's directory says of the file. Raises InputError if it does not list it."""
         try:
             return _open(self.archive).getinfo(self.member)
         except KeyError:
@@ -65,7 +65,10 @@ File: TypeAlias = Path | ZipMember
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Says as InputError what the system says of a file or folder that cannot be read; also a decorator."""
+    """Turns what the system says of a file or folder that cannot be read into InputError.
+
+    It serves as a decorator too.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -76,16 +79,18 @@ def reading() -> Iterator[None]:
 
 @reading()
 def file_size(file: File) -> int:
-    """Size in bytes, unpacked. Raises InputError if there is no such file."""
+    """The size of the unpacked file in bytes. Raises InputError if there is no such file."""
     return file.info().file_size if isinstance(file, ZipMember) else file.stat().st_size
 
 
 @reading()
 def file_state(file: File) -> tuple[str, int]:
-    """What tells a file's content without opening it, and when it last changed, ns since 1970.
+    """A text that differs where a file's content does, and the file's last change in ns since 1970.
 
-    Of a file its path, size, and times of change; of one in an archive those of the archive, its name and
-    its checksum there. Raises InputError if there is no such file.
+    The file is not opened: the text holds its path, its size and its times of change. For a file in an
+    archive it holds those of the archive, and the file's name and checksum in it.
+
+    Raises InputError if there is no such file.
     """
     path, member = (
         (file.archive, f"{file.member} {file.info().CRC}") if isinstance(file, ZipMember) else (file, "")
@@ -106,7 +111,9 @@ def read_file(file: File) -> bytes:
 
 
 def list_folder(folder: File, suffix: str) -> dict[str, File]:
-    """Stem -> file with the suffix (such as .jpg), in order of name; nothing if there is no such folder.
+    """The files of a folder that end in `suffix` by their stems, in order of name.
+
+    With .jpg as suffix, 00000.jpg stands under 00000. A folder that is not there has no files.
 
     Raises InputError for an archive that cannot be read, or a name that `checked_name` refuses.
     """
@@ -120,9 +127,12 @@ def list_folder(folder: File, suffix: str) -> dict[str, File]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Video names of a split list: one a line, or the path pairs of DAVIS-2016's lists.
+    """The names of the videos in a split list, each once.
 
-    Raises InputError if the list is unreadable or empty, or holds what is no name.
+    A line is a name, or as in DAVIS-2016 the paths of a frame and its mask, of which the frame's folder
+    counts: /JPEGImages/480p/bear/00000.jpg names bear.
+
+    Raises InputError if the list is unreadable or empty, or if `checked_name` refuses a name.
     """
     try:
         lines = read_file(path).decode("utf-8-sig").splitlines()
@@ -135,7 +145,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def _name(word: str, path: Path) -> str:
-    """The name that is the word, or the folder of the frame that it is the path of."""
+    """The word as a name, or of the path of a frame the name of its folder."""
     if "/" not in word:
         return checked_name(word, path)
     parts = PurePosixPath(word.lstrip("/")).parts
@@ -145,9 +155,10 @@ def _name(word: str, path: Path) -> str:
 
 
 def find_tree(root: Path, name: str, content: str) -> File | None:
-    """ROOT/NAME, or else what ROOT/NAME.zip holds below its top folder, if it has one; None without either.
+    """The tree in the folder ROOT/NAME, or else inside ROOT/NAME.zip; None if neither is there.
 
-    content: a folder of the tree, by which the top is known.
+    content: a folder at the top of the tree, such as JPEGImages. An archive may hold the tree itself or
+    below another folder: of valid/JPEGImages/... the tree is valid.
 
     Raises InputError for an archive that cannot be read or holds no such folder.
     """
@@ -176,7 +187,7 @@ def _open(archive: Path) -> ZipFile:
 
 @cache
 def _folders(archive: Path) -> dict[str, list[str]]:
-    """Folder -> names of the files right in it."""
+    """The names of the files that lie right in each folder of an archive, by the folder."""
     folders: dict[str, list[str]] = {}
     members = _open(archive).namelist()
     for part in {part for member in members for part in member.removesuffix("/").split("/")}:

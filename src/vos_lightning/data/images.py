@@ -1,4 +1,4 @@
-"""Frames and masks: their files and their sizes.
+"""Reads and writes the files of frames and masks.
 
 Shapes: H W pixels. A frame is (H, W, 3) uint8 RGB; a mask is (H, W) uint8 of object ids, 0 background.
 """
@@ -19,7 +19,7 @@ from vos_lightning.errors import InputError
 VOID = 255
 FORMATS = ("JPEG", "PNG", "BMP")  # others have readers in Pillow that start programs or read at length
 MOST_PIXELS = 64_000_000  # of an image
-DEEP = ("I", "F")  # how Pillow's modes of more than 8 bits start
+DEEP = ("I", "F")  # Pillow's modes of more than 8 bits start with one of these
 
 
 def voc_palette() -> list[int]:
@@ -37,7 +37,7 @@ def voc_palette() -> list[int]:
 
 @contextmanager
 def _decoding(path: File) -> Iterator[None]:
-    """Says as InputError what is wrong with an image."""
+    """Turns whatever goes wrong with an image into InputError."""
     try:
         yield
     except InputError:
@@ -80,13 +80,13 @@ def read_frame(
     """Reads an image as (H, W, 3) uint8 RGB.
 
     Args:
-        path: its file.
-        content: of the file, if it has been read already.
+        path: the image's file.
+        content: what the file holds, if it has been read already.
         at_least: a JPEG is decoded at a half, a quarter or an eighth of its size if that is at least this
             height and width, in a fraction of the time.
 
     Raises:
-        InputError: the file is missing, truncated, no image, above MOST_PIXELS or has over 8 bits a channel.
+        InputError: the file is missing, cut short or no image, or exceeds MOST_PIXELS or 8 bits a channel.
     """
     image = _decode(path, content, at_least)
     if image.mode.startswith(DEEP):
@@ -96,15 +96,18 @@ def read_frame(
 
 
 def read_mask(path: File, content: bytes | None = None, luminance: bool = False) -> np.ndarray:
-    """Reads a mask as stored, (H, W) uint8: palette indices, grey values, or the grey of grey-alpha (LA).
+    """Reads the values of a mask as they are stored, (H, W) uint8.
+
+    They are the indices of a palette image (P), the values of a grey one (L), or the grey of one with alpha
+    (LA).
 
     Args:
-        path: its file.
-        content: of the file, if it has been read already.
-        luminance: read the brightness of an image of any mode, 0..255.
+        path: the mask's file.
+        content: what the file holds, if it has been read already.
+        luminance: reads the brightness, 0..255, of an image of any mode.
 
     Raises:
-        InputError: the file is missing, truncated, above MOST_PIXELS, or of another mode.
+        InputError: the file is missing or cut short, or has more than MOST_PIXELS or another mode.
     """
     image = _decode(path, content)
     if image.mode == "1" or (luminance and not image.mode.startswith(DEEP)):

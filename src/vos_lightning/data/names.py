@@ -1,4 +1,4 @@
-"""Names of videos, frames and videos, which become parts of paths."""
+"""Checks the names of videos and frames, since they become parts of paths."""
 
 from vos_lightning.errors import InputError
 
@@ -7,9 +7,10 @@ SHOWN = 40  # characters of a refused name
 
 
 def checked_name(name: str, where: object) -> str:
-    """The name, if it is one part of a path: 1 to 255 printable bytes without / or \\, and not . or .. alone.
+    """Gives a name back that is one part of a path: 1 to 255 printable bytes without / or \\, but not . or ..
 
-    Raises InputError, which starts with `where`, for any other.
+    So `bear` and `..x` pass, and `../bear` does not. Raises InputError, whose sentence starts with `where`,
+    for any other.
     """
     one_part = name not in (".", "..") and "/" not in name and "\\" not in name
     if one_part and name.isprintable() and 0 < len(name.encode()) <= LONGEST:

@@ -1,14 +1,15 @@
-"""SegTrackv2, JumpCut and YouTube-Objects in their public trees: a binary mask for each object and frame.
+"""Reads SegTrackv2, JumpCut and YouTube-Objects, whose trees hold a binary mask for each object and frame.
 
-Shapes: T frames of H x W pixels. Every video has one object, id 1; a video of several objects gives a
-video for each.
+Shapes: T frames of H x W pixels. Every video has one object, id 1; what a tree holds of several objects
+becomes a video for each.
 
-SegTrackv2 (Li et al., ICCV 2013), 14 videos, 24 objects; O is 1, 2, ... where there are several:
-    ROOT/JPEGImages/SEQ/NAME.{png,bmp,jpg}    ROOT/GroundTruth/SEQ/[O/]NAME.{png,bmp,jpg}
-JumpCut (Fan et al., SIGGRAPH Asia 2015), 22 videos by kind (ANIMAL, FAST, ...); RGB may have any name and GT
-any of MASK_FOLDERS:
-    ROOT/KIND/SEQ/RGB/NAME.{jpg,png,bmp}      ROOT/KIND/SEQ/GT/NAME.{png,bmp,jpg}
-YouTube-Objects with the masks of Jain and Grauman (ECCV 2014), 126 shots, every tenth frame annotated:
+SegTrackv2 (Li et al., ICCV 2013) has 14 videos with 24 objects; O is 1, 2, ... where there are several:
+    ROOT/JPEGImages/VIDEO/NAME.{png,bmp,jpg}    ROOT/GroundTruth/VIDEO/[O/]NAME.{png,bmp,jpg}
+JumpCut (Fan et al., SIGGRAPH Asia 2015) has 22 videos by kind (ANIMAL, FAST, ...); RGB may have any name,
+and GT any of MASK_FOLDERS:
+    ROOT/KIND/VIDEO/RGB/NAME.{jpg,png,bmp}      ROOT/KIND/VIDEO/GT/NAME.{png,bmp,jpg}
+YouTube-Objects with the masks of Jain and Grauman (ECCV 2014) has 126 shots, each a video here, and
+every tenth frame is annotated:
     ROOT/CLASS/data/VIDEO/shots/SHOT/images/NAME.{png,jpg}    .../labels/NAME.jpg
 
 NAME ends in the number of the frame, which pairs a mask with its frame. Masks may be grey or coloured; the
@@ -29,27 +30,31 @@ MASK_FOLDERS = ("GT", "GroundTruth", "Masks", "masks", "mask")
 
 @reading()
 def load_segtrack(root: Path) -> list[Video]:
-    """The objects of SegTrackv2, named SEQ or SEQ-O; images but first masks are not opened.
+    """Lists the objects of SegTrackv2 as videos, which are named VIDEO or VIDEO-O.
+
+    Of the images only masks are opened, up to the first that shows the object.
 
     Raises InputError for a folder that is missing or empty, or an object without a mask.
     """
     videos = []
-    for frames in _subfolders(root / "JPEGImages", "SegTrackv2 has JPEGImages/SEQ and GroundTruth/SEQ"):
+    for frames in _subfolders(root / "JPEGImages", "SegTrackv2 has JPEGImages/VIDEO and GroundTruth/VIDEO"):
         masks = root / "GroundTruth" / frames.name
         objects = [p for p in sorted(masks.glob("*")) if p.is_dir()]
-        videos += [_sequence(f"{frames.name}-{p.name}", frames, p) for p in objects]
+        videos += [_video(f"{frames.name}-{p.name}", frames, p) for p in objects]
         if not objects:
-            videos.append(_sequence(frames.name, frames, masks))
+            videos.append(_video(frames.name, frames, masks))
     return videos
 
 
 @reading()
 def load_jumpcut(root: Path) -> list[Video]:
-    """The videos of JumpCut, named KIND-SEQ; images but first masks are not opened.
+    """Lists the videos of JumpCut, which are named KIND-VIDEO.
+
+    Of the images only masks are opened, up to the first that shows the object.
 
     Raises InputError for a folder that is missing or empty, or a video without a mask.
     """
-    expected = "JumpCut has KIND/SEQ with a folder of frames and one of masks"
+    expected = "JumpCut has KIND/VIDEO with a folder of frames and one of masks"
     videos = []
     for kind in _subfolders(root, expected):
         for video in _subfolders(kind, expected):
@@ -60,16 +65,16 @@ def load_jumpcut(root: Path) -> list[Video]:
                 raise InputError(
                     f"{video}: needs one folder of frames and one of masks; call that of the masks GT."
                 )
-            videos.append(_sequence(f"{kind.name}-{video.name}", frames[0], masks[0]))
+            videos.append(_video(f"{kind.name}-{video.name}", frames[0], masks[0]))
     return videos
 
 
 @reading()
 def load_youtube_objects(root: Path) -> list[Video]:
-    """The annotated shots of YouTube-Objects, named CLASS-VIDEO-SHOT, with their category.
+    """Lists the annotated shots of YouTube-Objects as videos, which are named CLASS-VIDEO-SHOT.
 
-    A video goes from the first to the last mask; frames between that have none stay. Images but first
-    masks are not opened.
+    A video has its category. It goes from the first to the last mask and keeps the frames between them that
+    have none. Of the images only masks are opened, up to the first that shows the object.
 
     Raises InputError for a folder that is missing or empty, or a shot without a mask.
     """
@@ -82,7 +87,7 @@ def load_youtube_objects(root: Path) -> list[Video]:
     for masks in labels:
         category, _, video, _, shot, _ = masks.relative_to(root).parts
         name = f"{category}-{video}-{shot}"
-        videos.append(_sequence(name, masks.parent / "images", masks, {1: category}))
+        videos.append(_video(name, masks.parent / "images", masks, {1: category}))
     return videos
 
 
@@ -102,7 +107,7 @@ def _subfolders(folder: Path, expected: str) -> list[Path]:
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    """Frame number -> image file, ascending."""
+    """The image files of a folder by their frame numbers, ascending."""
     images: dict[int, Path] = {}
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() not in IMAGES:
@@ -116,11 +121,11 @@ def _numbered(folder: Path) -> dict[int, Path]:
     return dict(sorted(images.items()))
 
 
-def _sequence(name: str, frames: Path, masks: Path, categories: dict[int, str] | None = None) -> Video:
-    """The frames from the first whose mask shows the object to the last that has a mask."""
+def _video(name: str, frames: Path, masks: Path, categories: dict[int, str] | None = None) -> Video:
+    """The video from the first frame whose mask shows the object to the last that has a mask."""
     images, found = _numbered(frames), _numbered(masks)
     whole = Video(
-        name, tuple(images.values()), tuple(map(found.get, images)), categories=categories, threshold=True
+        name, tuple(images.values()), tuple(map(found.get, images)), categories=categories, luminance=True
     )
     shown = next((t for t in whole.annotated if whole.mask(t).any()), None)
     if shown is None:

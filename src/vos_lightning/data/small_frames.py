@@ -1,4 +1,4 @@
-"""Frames with their masks at the network's size, and a cache of them on disk.
+"""Reads frames with their masks at the network's size, and keeps them in a cache on disk.
 
 Shapes: H W pixels of the network's input. Planes are (4, H, W) uint8: red, green, blue and the object ids,
 void as background.
@@ -30,9 +30,9 @@ from vos_lightning.data.images import (
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
-FORMAT = b"2"  # to be raised when the same files would give other planes
-# A JPEG decoded at a fraction of its size is so much larger than what is asked for: without the filter
-# after it, details would differ from those of the frames that a video is segmented with.
+VERSION = b"2"  # is raised when the same files would give other planes
+# A JPEG is decoded at a fraction of its size that is at least so many times what is asked for, so that a
+# filter still follows; without it, details would differ from those of frames that are read in full.
 MARGIN = 1.25
 
 
@@ -42,7 +42,7 @@ SETTLED = 2 * 10**9  # ns after a change in which another one might leave the ti
 
 @dataclass(frozen=True)
 class FrameCache:
-    """Planes in a folder, a file each, found by the state of the frame's and the mask's file or by content.
+    """A folder with a file for each frame's planes, found by the state or by the content of the files read.
 
     A plane's file is FOLDER/HxW/HASH by the content that it was made from. A link FOLDER/.links/HASH by the
     state of the files (see `file_state`) leads there, so that neither is opened again. A file that was edited
@@ -50,9 +50,10 @@ class FrameCache:
     contents do not: each file is read once, the planes are found and linked. A file that changed just now is
     not linked, since the same instant may hold another change.
 
-    Which videos have passed a check is there too, FOLDER/.checked/HASH by the state of their files.
+    The cache also remembers which videos have passed a check: FOLDER/.checked/HASH is there, by the state of
+    their files.
 
-    folder: made when first written to. keep_free: bytes of the disk that writing leaves free.
+    folder: is made when it is first written to. keep_free: bytes of the disk that writing leaves free.
     """
 
     folder: Path
@@ -106,12 +107,12 @@ class FrameCache:
             link.symlink_to(os.path.relpath(path, link.parent))
 
     def contents(self) -> dict[str, tuple[int, int]]:
-        """Size such as 256x448 -> how many frames there are of it, and their bytes."""
+        """The number of frames and their bytes by their size, such as 256x448."""
         found: dict[str, tuple[int, int]] = {}
         for folder in self._folders():
             sizes = [path.stat().st_size for path in folder.iterdir()]
-            frames, content = found.get(folder.parent.name, (0, 0))
-            found[folder.parent.name] = frames + len(sizes), content + sum(sizes)
+            frames, used = found.get(folder.parent.name, (0, 0))
+            found[folder.parent.name] = frames + len(sizes), used + sum(sizes)
         return found
 
     def clear(self) -> None:
@@ -120,13 +121,13 @@ class FrameCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
-        """Those that hold planes, HxW/ and two hexadecimal digits."""
+        """The folders that hold planes: below HxW, named by two hexadecimal digits."""
         found = sorted(self.folder.glob("*x*/[0-9a-f][0-9a-f]"))
         return [path for path in found if re.fullmatch(r"\d+x\d+", path.parent.name)]
 
 
 def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256(FORMAT)
+    digest = hashlib.sha256(VERSION)
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:32]
@@ -152,9 +153,9 @@ def read_small(video: Video, t: int, size: tuple[int, int], cache: FrameCache | 
     """
     files = [path for path in (video.frames[t], video.masks[t]) if path is not None]
     planes = (
-        _decode(files, [read_file(file) for file in files], size, video.threshold)
+        _decode(files, [read_file(file) for file in files], size, video.luminance)
         if cache is None
-        else _cached(files, size, video.threshold, cache)
+        else _cached(files, size, video.luminance, cache)
     )
     ids = video.ids(planes[3])
     planes[3] = np.where(ids == VOID, 0, ids)
@@ -162,7 +163,7 @@ def read_small(video: Video, t: int, size: tuple[int, int], cache: FrameCache | 
 
 
 def _cached(files: list[File], size: tuple[int, int], luminance: bool, cache: FrameCache) -> np.ndarray:
-    """As `_decode`, from the cache if it is there."""
+    """Gives what `_decode` does, from the cache if it holds it."""
     link, settled = cache.link(files, size, luminance)
     planes = cache.read(link, size)
     if planes is not None:
@@ -179,7 +180,10 @@ def _cached(files: list[File], size: tuple[int, int], luminance: bool, cache: Fr
 
 
 def _decode(files: list[File], contents: list[bytes], size: tuple[int, int], luminance: bool) -> np.ndarray:
-    """Colours and mask values as stored, (4, H, W), of a frame's file and its mask's if there is one."""
+    """The colours of a frame and the values of its mask as they are stored, (4, H, W).
+
+    files, contents: of the frame and, if it has one, of its mask.
+    """
     frame, *masks = contents
     larger = (math.ceil(MARGIN * size[0]), math.ceil(MARGIN * size[1]))
     colours = colour_planes(read_frame(files[0], frame, at_least=larger), size)

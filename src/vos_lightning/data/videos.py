@@ -1,4 +1,4 @@
-"""One video and its masks, whatever data set it is from.
+"""One video and its masks, in the same form whatever data set it is from.
 
 Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some videos; 0 is background, 255
 void.
@@ -20,11 +20,11 @@ from vos_lightning.errors import InputError
 class Video:
     """One video: T frame files and, for each, its mask file or None where there is no annotation.
 
-    one_object: all ids are one (DAVIS-2016).
-    presence: id -> frames in which the data set lists the object, ascending (YouTube-VOS); None where every
-        object is in the first mask.
-    categories: id -> its category, where the data set names them.
-    threshold: the one object is where a mask is brighter than half, as JPEG masks need it.
+    one_object: all ids count as one object (DAVIS-2016).
+    presence: the frames in which the data set lists each object, ascending, by its id (YouTube-VOS); None
+        where every object is in the first mask.
+    categories: the category of each object by its id, where the data set names them.
+    luminance: the one object is where a mask is brighter than half, as JPEG masks need it.
 
     Raises InputError for a name that `checked_name` refuses, since masks are written to a folder
     of that name.
@@ -36,7 +36,7 @@ class Video:
     one_object: bool = False
     presence: Mapping[int, tuple[int, ...]] | None = None
     categories: Mapping[int, str] | None = None
-    threshold: bool = False
+    luminance: bool = False
 
     def __post_init__(self) -> None:
         checked_name(self.name, self.frames[0] if self.frames else "video")
@@ -45,15 +45,15 @@ class Video:
         return len(self.frames)
 
     def frame(self, t: int) -> np.ndarray:
-        """Frame t, (H, W, 3) uint8 RGB."""
+        """Reads frame t, (H, W, 3) uint8 RGB."""
         return read_frame(self.frames[t])
 
     def mask(self, t: int) -> np.ndarray:
-        """Mask of frame t, (H, W) uint8 ids with 255 as void; 0/255 masks of one object become 0/1.
+        """Reads the mask of frame t, (H, W) uint8 ids with 255 as void; 0/255 masks of one object become 0/1.
 
         Raises InputError if frame t has no mask.
         """
-        return self.ids(read_mask(self.mask_file(t), luminance=self.threshold))
+        return self.ids(read_mask(self.mask_file(t), luminance=self.luminance))
 
     def mask_file(self, t: int) -> File:
         """The file of frame t's mask. Raises InputError if there is none."""
@@ -63,8 +63,8 @@ class Video:
         return path
 
     def ids(self, stored: np.ndarray) -> np.ndarray:
-        """Ids of mask values as stored, both (H, W) uint8, see `mask`."""
-        if self.threshold:
+        """The ids that stored values of a mask stand for, both (H, W) uint8, see `mask`."""
+        if self.luminance:
             return (stored > VOID // 2).astype(np.uint8)
         if self.is_binary:
             return (stored == VOID).astype(np.uint8)
@@ -85,14 +85,14 @@ class Video:
 
     @cached_property
     def objects(self) -> tuple[int, ...]:
-        """Ids, ascending: those that `presence` lists, or else those in the first mask, void left out."""
+        """The ids of the objects, ascending: those that `presence` lists, or else those in the first mask."""
         if self.presence is not None:
             return tuple(sorted(self.presence))
         return tuple(int(i) for i in np.unique(self.mask(0)) if i not in (0, VOID))
 
     @cached_property
     def starts(self) -> dict[int, int]:
-        """id -> the frame whose mask is given to a one-shot model."""
+        """The frame whose mask is given to a one-shot model, by the object's id."""
         if self.presence is None:
             return dict.fromkeys(self.objects, 0)
         return {i: frames[0] for i, frames in self.presence.items()}
@@ -110,7 +110,7 @@ class Video:
         return tuple(sorted({t for times in self.presence.values() for t in times} | set(self.annotated)))
 
     def given(self) -> dict[int, np.ndarray]:
-        """Frame -> ids (H, W) uint8 of the objects that start there, all else background.
+        """The given masks by their frames, (H, W) uint8: ids of objects that start there, else background.
 
         Raises InputError for an object that its first mask lacks.
         """
@@ -130,7 +130,7 @@ class Video:
 
 
 def video_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]) -> Video:
-    """A video whose masks may be given at any frame: an object starts where it first has a pixel."""
+    """Makes a video whose masks may be given at any frame: an object starts where it first has a pixel."""
     presence: dict[int, tuple[int, ...]] = {}
     plain = Video(name, frames, masks)
     for t in plain.annotated:

@@ -1,4 +1,4 @@
-"""The meta.json of a YouTube-VOS split: which objects a video has, of which category, in which frames.
+"""Reads the meta.json of a YouTube-VOS split, which says what objects a video has, and in which frames.
 
 {"videos": {VIDEO: {"objects": {"1": {"category": "cat", "frames": ["00000", "00005"]}}}}}
 """
@@ -24,12 +24,12 @@ def read_meta(content: bytes, where: str) -> dict[str, dict[int, MetaObject]]:
     """The objects of each video by id, from the content of a meta.json.
 
     Args:
-        content: of the file.
-        where: the file, for error messages.
+        content: what the file holds.
+        where: names the file in error messages.
 
     Raises:
-        InputError: not JSON or not of the form above, no video, an id that is not 1..254, or a video or frame
-            whose name `checked_name` refuses.
+        InputError: the content is not JSON or not of the form above, has no video or an id that is not
+            1..254, or `checked_name` refuses the name of a video or frame.
     """
     try:
         meta = json.loads(content)

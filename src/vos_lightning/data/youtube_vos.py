@@ -1,4 +1,4 @@
-"""YouTube-VOS in its published tree, as folders or as zips that stay packed, read into videos.
+"""Reads YouTube-VOS in its published tree, as folders or as zips that stay packed, into videos.
 
 Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some videos; 0 is background.
 
@@ -41,18 +41,18 @@ def load_youtube_vos(
 
     Args:
         root: folder of the splits.
-        split: one of SPLITS; train-80 and train-20 divide the training videos, without `lists` at random, the
-            same always.
-        all_frames: take the frames from SPLIT_all_frames; those between annotations have no mask.
-        first_mask_only: accept videos that lack masks after an object's first, and videos of one frame.
-        portion: percent of the videos of train or train-80 to take, one of PORTIONS, each inside the next;
-            other splits are whole.
-        seed: which videos a portion takes.
-        lists: files with the videos of train-80 and of train-20, a name a line; both or neither.
+        split: one of SPLITS; train-80 and train-20 divide the training videos as `lists` say, or else at
+            random, but always in the same way.
+        all_frames: takes the frames from SPLIT_all_frames; those between annotations have no mask.
+        first_mask_only: accepts videos that lack masks after an object's first, and videos of one frame.
+        portion: percent of the videos of train or train-80 that are taken, one of PORTIONS; the videos of 25
+            are among those of 50. Other splits are taken whole.
+        seed: decides which videos a portion takes.
+        lists: the files that name the videos of train-80 and of train-20, one a line; both or neither.
 
     Raises:
-        InputError: an unknown split or portion, a missing file, a zip or a meta.json that cannot be read, one
-            list alone, or a list with a video that meta.json lacks.
+        InputError: the split or portion is unknown, a file is missing, a zip or a meta.json cannot be read,
+            one list is given alone, or a list names a video that meta.json lacks.
     """
     if split not in SPLITS:
         raise InputError(f"data split {split}: unknown; choose one of {', '.join(SPLITS)}.")
@@ -71,7 +71,7 @@ def load_youtube_vos(
 
 @reading()
 def splits_there(root: Path) -> list[str]:
-    """Those of SPLITS that root holds. Raises InputError for a zip that cannot be read."""
+    """The splits of SPLITS that `root` holds. Raises InputError for a zip that cannot be read."""
     return [split for split in SPLITS if find_tree(root, split.partition("-")[0], IMAGES) is not None]
 
 
@@ -97,7 +97,7 @@ def _read_meta(tree: File) -> dict[str, dict[int, MetaObject]]:
 
 
 def _listed(lists: tuple[Path | None, Path | None], split: str, videos: Collection[str]) -> list[str] | None:
-    """The names that a list gives a split, None without one."""
+    """The names of a split in its list, or None if it has no list."""
     if None in lists and lists != (None, None):
         raise InputError("data.train_list, data.val_list: one is set alone; set both or neither.")
     path = dict(zip(("train-80", "train-20"), lists, strict=True)).get(split)
@@ -111,7 +111,7 @@ def _listed(lists: tuple[Path | None, Path | None], split: str, videos: Collecti
 
 
 def _choose(names: list[str], split: str, portion: int, seed: int, listed: list[str] | None) -> list[str]:
-    """The names of a split among those of the published split; `listed` replaces the random division."""
+    """The names of a split among those of the published one; `listed` replaces the random division."""
     if listed is not None:
         names = listed
     elif split in ("train-80", "train-20"):

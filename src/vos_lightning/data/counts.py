@@ -1,4 +1,4 @@
-"""The scale of a data set in the columns of S2S's Table 1 (Xu et al., ECCV 2018)."""
+"""Counts what a data set holds, for the columns of S2S's Table 1 (Xu et al., ECCV 2018)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -23,8 +23,12 @@ from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.errors import InputError
 
 
-class Scale(NamedTuple):
-    """categories: None where the data set names none. annotations: masks of one object in one frame."""
+class Counts(NamedTuple):
+    """The columns of the table.
+
+    categories: None where the data set names none. annotations: an object counts once in each frame that
+    shows it, so a mask of two objects is two annotations. minutes: the length of all videos together.
+    """
 
     videos: int
     categories: int | None
@@ -35,21 +39,22 @@ class Scale(NamedTuple):
 
 # S2S, Table 1.
 PUBLISHED = {
-    "JumpCut": Scale(22, 14, 22, 6331, 3.52),
-    "SegTrackv2": Scale(14, 11, 24, 1475, 0.59),
-    "YouTube-Objects": Scale(96, 10, 96, 1692, 9.01),
-    "FBMS": Scale(59, 16, 139, 1465, 7.70),
-    "DAVIS": Scale(50, None, 50, 3440, 2.88),
+    "JumpCut": Counts(22, 14, 22, 6331, 3.52),
+    "SegTrackv2": Counts(14, 11, 24, 1475, 0.59),
+    "YouTube-Objects": Counts(96, 10, 96, 1692, 9.01),
+    "FBMS": Counts(59, 16, 139, 1465, 7.70),
+    "DAVIS": Counts(50, None, 50, 3440, 2.88),
 }
 
 
-def scale_of(videos: list[Video], fps: float) -> Scale:
-    """Counts what is in the masks; every mask is read.
+def count_videos(videos: list[Video], fps: float) -> Counts:
+    """Reads every mask and counts what is in it.
 
-    A video is a folder of frames. It lasts from the first to the last number in its frames' names.
+    Videos whose frames lie in one folder count as one. A video lasts from the first to the last number in the
+    names of its frames: 00010.jpg and 00030.jpg are 21 frames.
 
     Raises:
-        InputError: a mask that cannot be read, or a frame without a number in its name.
+        InputError: a mask cannot be read, or a frame has no number in its name.
     """
     numbers: dict[str, set[int]] = defaultdict(set)
     categories: set[str] = set()
@@ -64,11 +69,11 @@ def scale_of(videos: list[Video], fps: float) -> Scale:
         objects += len(seen)
         annotations += seen.total()
     frames = sum(max(found) - min(found) + 1 for found in numbers.values())
-    return Scale(len(numbers), len(categories) or None, objects, annotations, frames / fps / 60)
+    return Counts(len(numbers), len(categories) or None, objects, annotations, frames / fps / 60)
 
 
-def youtube_vos_scale(root: Path, fps: float) -> Scale:
-    """Counts what train, valid and test list in meta.json, those that are there; no image is opened.
+def count_youtube_vos(root: Path, fps: float) -> Counts:
+    """Counts what the meta.json of train, valid and test list, of those that are there; no image is opened.
 
     Raises InputError for a meta.json that cannot be used.
     """
@@ -84,20 +89,24 @@ def youtube_vos_scale(root: Path, fps: float) -> Scale:
     found = [o for objects in videos for o in objects]
     categories = {o.category for o in found}
     annotations = sum(len(o.frames) for o in found)
-    return Scale(len(videos), len(categories), len(found), annotations, frames / fps / 60)
+    return Counts(len(videos), len(categories), len(found), annotations, frames / fps / 60)
 
 
 class Format(NamedTuple):
-    """A data set's public tree: patterns that only it has, its frames per second, and how to count it."""
+    """A data set's public tree.
+
+    patterns: paths that no other tree has. fps: frames per second. counts_of: counts the tree below a root,
+    at so many frames per second.
+    """
 
     name: str
     patterns: tuple[str, ...]
     fps: float
-    scale: Callable[[Path, float], Scale]
+    counts_of: Callable[[Path, float], Counts]
 
 
-def _by_masks(load: Callable[[Path], list[Video]]) -> Callable[[Path, float], Scale]:
-    return lambda root, fps: scale_of(load(root), fps)
+def _by_masks(load: Callable[[Path], list[Video]]) -> Callable[[Path, float], Counts]:
+    return lambda root, fps: count_videos(load(root), fps)
 
 
 def _davis(root: Path, year: int) -> list[Video]:
@@ -110,7 +119,7 @@ FORMATS = {
     ),
     "davis2017": Format("DAVIS-2017", ("ImageSets/2017",), 20, _by_masks(partial(_davis, year=2017))),
     "youtube-vos": Format(
-        "YouTube-VOS", ("*/meta.json", "train.zip", "valid.zip", "test.zip"), 30, youtube_vos_scale
+        "YouTube-VOS", ("*/meta.json", "train.zip", "valid.zip", "test.zip"), 30, count_youtube_vos
     ),
     "segtrack": Format("SegTrackv2", ("GroundTruth",), 30, _by_masks(load_segtrack)),
     "jumpcut": Format("JumpCut", tuple(f"*/*/{n}" for n in MASK_FOLDERS), 30, _by_masks(load_jumpcut)),
@@ -120,9 +129,9 @@ FORMATS = {
 
 @reading()
 def formats_of(root: Path) -> list[str]:
-    """The keys of FORMATS whose tree root is; a DAVIS tree may be both of its years.
+    """The keys of FORMATS whose trees lie at `root`; a DAVIS tree may hold the lists of both years.
 
-    Raises InputError if it is none.
+    Raises InputError if there is none of these trees.
     """
     found = [key for key, form in FORMATS.items() if any(any(root.glob(p)) for p in form.patterns)]
     if not found:
