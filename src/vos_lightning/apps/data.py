@@ -1,4 +1,4 @@
-"""vos-data: what is in a data set, and in the cache of frames.
+"""vos-data says what is in a data set, and in the cache of frames.
 
 `vos-data stats ROOT` counts a data set in the columns of S2S's Table 1. `vos-data cache` shows the cache of
 frames at the network's size, which training fills, and `vos-data cache --clear` empties it.
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cache(folder: Path, clear: bool) -> str:
-    from vos_lightning.data.small_frames import FrameCache  # brings torch, which takes seconds
+    from vos_lightning.data.small_frames import FrameCache  # imports torch, which takes seconds
 
     cache = FrameCache(folder, keep_free=0)
     contents = cache.contents()

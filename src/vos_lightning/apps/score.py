@@ -1,6 +1,6 @@
-"""vos-score: J&F of a folder of predicted masks against a folder of true masks, both SEQ/FRAME.png.
+"""vos-score: J&F of a folder of predicted masks against a folder of true masks, both VIDEO/FRAME.png.
 
-The DAVIS-2017 protocols, or with --meta that of YouTube-VOS.
+The masks are scored by a DAVIS-2017 protocol, or with --meta by one of YouTube-VOS.
 """
 
 import argparse
@@ -23,11 +23,15 @@ from vos_lightning.scoring.measures import figures
 COLUMNS = ("JF", "J", "JR", "JD", "F", "FR", "FD")
 
 Meta = dict[str, dict[int, MetaObject]]
-Row = tuple[tuple[str, ...], dict[str, float]]  # what it is, by Report.keys, and its figures by COLUMNS
+# What Report.keys name, such as the video and the id, and the figures by COLUMNS.
+Row = tuple[tuple[str, ...], dict[str, float]]
 
 
 class Report(NamedTuple):
-    """Scores as they are printed and written. heading: above the table; scores: for JSON."""
+    """Scores as they are printed and written.
+
+    heading: stands above the table. keys: name what tells the rows apart. scores: are written as JSON.
+    """
 
     heading: str
     keys: tuple[str, ...]
@@ -41,7 +45,7 @@ def _read_meta(path: Path) -> Meta:
 
 
 def _seen(args: argparse.Namespace, meta: Meta) -> set[str]:
-    """The categories that --seen or --seen-category name, all of `meta` without them."""
+    """The categories that --seen or --seen-category name, or without these options all of `meta`."""
     categories = {o.category for objects in meta.values() for o in objects.values()}
     if args.seen:
         return {o.category for objects in _read_meta(args.seen).values() for o in objects.values()}
@@ -88,7 +92,7 @@ def _score_davis(args: argparse.Namespace, names: list[str] | None) -> Report:
 
 
 def table(report: Report) -> str:
-    """The scores as text: the protocol, a line an object, and the means."""
+    """The scores as text: the protocol, a line for each object, and the means."""
     rows = report.objects + report.means
     widths = [max(len(key), *(len(row[0][i]) for row in rows)) for i, key in enumerate(report.keys)]
 

@@ -1,6 +1,6 @@
-"""The DAVIS-2017 protocols: J&F of predicted masks against the truth, per object and over a data set.
+"""Scores predicted masks by the DAVIS-2017 protocols: J&F of each object and of a data set.
 
-Frames are taken one by one, so that a video need not be in memory. Figures are those of the DAVIS-2017
+Frames are taken one by one, so that a video need not be in memory. The figures equal those of the DAVIS-2017
 evaluation (Pont-Tuset et al. 2017; unsupervised: Caelles et al. 2019).
 
 Shapes: T frames of H x W pixels, O true objects, P proposals. A mask is (H, W) of integer ids, 0 background,
@@ -18,7 +18,6 @@ from scipy.optimize import linear_sum_assignment
 from vos_lightning.data.files import File
 from vos_lightning.data.images import VOID
 from vos_lightning.errors import InputError
-from vos_lightning.scoring.frames import Frame, checked, frame_pairs
 from vos_lightning.scoring.measures import (
     Statistics,
     boundary_f,
@@ -30,6 +29,7 @@ from vos_lightning.scoring.measures import (
     outline_agreement,
     statistics,
 )
+from vos_lightning.scoring.pairs import MaskPair, checked_prediction, mask_pairs
 
 MAX_PROPOSALS = 20
 PROTOCOLS = {
@@ -54,7 +54,7 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class VideoScore:
-    """The objects of one video, ids 1, 2, ... in order, under one of PROTOCOLS."""
+    """The scores of the objects of one video, with ids 1, 2, ... in order, under one of PROTOCOLS."""
 
     name: str
     protocol: str
@@ -76,7 +76,7 @@ class Scores:
         return (self.j.mean + self.f.mean) / 2
 
     def to_dict(self) -> dict:
-        """For JSON: protocol, JF, J, JR, JD, F, FR, FD, and the same figures in per_object by SEQUENCE_ID."""
+        """For JSON: protocol, JF, J, JR, JD, F, FR, FD; per_object has the same of each, such as bear_1."""
         rows = {f"{o.video}_{o.id}": o.to_dict() for o in self.objects}
         return {"protocol": f"DAVIS-2017 {self.protocol}", **figures(self.j, self.f), "per_object": rows}
 
@@ -105,24 +105,26 @@ def score_video(
 ) -> VideoScore:
     """Scores one video, holding two frames at a time.
 
-    The objects are 1 up to the highest id of the first true mask; an id in between that has no pixel counts
-    as an object, empty in the truth. Ids that come later in the truth are not scored.
+    The objects are 1 up to the highest id of the first true mask. An id in between that has no pixel is an
+    object too: with ids 1 and 3 there are three, of which 2 is empty in the truth. Ids that the truth has
+    only later are not scored.
 
     Args:
-        truth_masks: T masks (H, W), 255 is void.
+        truth_masks: T masks (H, W), in which 255 is void.
         predicted_masks: T masks (H, W); None is accepted for a frame that the protocol does not score.
         protocol: one of PROTOCOLS.
         name: the video's name.
         files: the predicted masks' files, T of them, for error messages.
 
     Raises:
-        InputError: an unknown protocol, no frame to score, a prediction that is missing, of another size than
-            the truth or with an id beyond the objects (semi-supervised) or MAX_PROPOSALS (unsupervised).
-        ValueError: truth and prediction of different lengths.
+        InputError: the protocol is unknown or leaves no frame to score, or a prediction is missing, has
+            another size than the truth, or an id beyond the objects (semi-supervised) or MAX_PROPOSALS
+            (unsupervised).
+        ValueError: truth and prediction have different lengths.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"Protocol {protocol} is unknown; choose one of {', '.join(PROTOCOLS)}.")
-    frames = frame_pairs(truth_masks, predicted_masks, name, files)
+    frames = mask_pairs(truth_masks, predicted_masks, name, files)
     measure = _semi_supervised if protocol == "semi-supervised" else _unsupervised
     values = measure(frames)  # (T scored, 2, O)
     if not len(values):
@@ -136,7 +138,7 @@ def score_video(
 
 def _check(where: str, truth: np.ndarray, predicted: np.ndarray | None, highest: int, of: str) -> np.ndarray:
     """The predicted mask, known to fit the truth's size and to have no id above `highest`."""
-    mask = checked(where, truth, predicted)
+    mask = checked_prediction(where, truth, predicted)
     if mask.max() > highest:
         raise InputError(f"{where}: id {mask.max()} is beyond the {highest} {of}; remove it.")
     return mask
@@ -146,8 +148,8 @@ def _highest_id(mask: np.ndarray) -> int:
     return int(np.max(mask, initial=0, where=mask != VOID))
 
 
-def _semi_supervised(frames: Iterator[Frame]) -> np.ndarray:
-    """J and F of all frames but the first, which is given, and the last: (T - 2, 2, O)."""
+def _semi_supervised(frames: Iterator[MaskPair]) -> np.ndarray:
+    """J and F, (T - 2, 2, O), of all frames but the last and the first, which is given."""
     objects = max((_highest_id(truth) for _, truth, _ in islice(frames, 1)), default=0)
     values = []
     for (where, truth, mask), _ in pairwise(frames):
@@ -157,8 +159,8 @@ def _semi_supervised(frames: Iterator[Frame]) -> np.ndarray:
     return np.array(values)
 
 
-def _unsupervised(frames: Iterator[Frame]) -> np.ndarray:
-    """J and F of all frames, each object with its proposal in the assignment of the best J&F: (T, 2, O)."""
+def _unsupervised(frames: Iterator[MaskPair]) -> np.ndarray:
+    """J and F, (T, 2, O), of all frames, each object with its proposal in the assignment of the best J&F."""
     values, objects, proposals = [], 0, 0
     for t, (where, truth, mask) in enumerate(frames):
         predicted = _check(where, truth, mask, MAX_PROPOSALS, "proposals allowed")
@@ -175,7 +177,7 @@ def _unsupervised(frames: Iterator[Frame]) -> np.ndarray:
 
 
 def _all_pairs(truth: np.ndarray, predicted: np.ndarray, objects: int) -> np.ndarray:
-    """J and F of every proposal with every object in one frame, void left out: (2, P, O).
+    """J and F, (2, P, O), of every proposal with every object in one frame, outside of void.
 
     P is MAX_PROPOSALS, or O if that is more; ids that are not predicted are empty proposals.
     """

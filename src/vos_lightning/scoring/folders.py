@@ -1,6 +1,6 @@
-"""Folders of predicted masks scored against folders of true masks, both SEQ/FRAME.png, in several processes.
+"""Scores folders of predicted masks against folders of true masks, both VIDEO/FRAME.png.
 
-Only names are looked at until a video is scored, one video a process.
+Only names are looked at before a video is scored. Each process scores one video at a time.
 """
 
 import multiprocessing
@@ -20,7 +20,9 @@ from vos_lightning.errors import InputError
 from vos_lightning.scoring import davis, youtube_vos
 
 Score = TypeVar("Score")
-Pair = tuple[Video, Video]  # true masks, predicted masks: `frames` names the files, `masks` those there
+# The true and the predicted masks of a video. No images are needed: `frames` names the files of all masks
+# that there should be, `masks` those that are there.
+VideoPair = tuple[Video, Video]
 
 
 @reading()
@@ -30,21 +32,21 @@ def score_davis(
     """Scores predictions under a DAVIS-2017 protocol.
 
     Args:
-        truth: folder of SEQ/FRAME.png.
-        predictions: the same for predictions; frames that the truth does not have are ignored.
+        truth: folder of VIDEO/FRAME.png.
+        predictions: a folder like it of predicted masks; frames that the truth does not have are ignored.
         protocol: one of `davis.PROTOCOLS`; frames that it does not score need no prediction.
-        names: the videos, by default all in `truth`.
-        jobs: processes.
+        names: the videos to score, by default all in `truth`.
+        jobs: number of processes.
 
     Raises:
-        InputError: a folder, a video or a frame to be scored is missing, an unreadable image, and as
-            `davis.score_video` does.
+        InputError: a folder, a video or a frame to be scored is missing, an image cannot be read, or
+            `davis.score_video` raises it.
     """
     _check_folders(truth, predictions)
     if names is None:
         names = sorted(p.name for p in truth.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not names:
-        raise InputError(f"{truth}: no video folder; give a folder of SEQ/FRAME.png.")
+        raise InputError(f"{truth}: no video folder; give a folder of VIDEO/FRAME.png.")
     scored = slice(1, -1) if protocol == "semi-supervised" else slice(None)
     pairs = []
     for name in names:
@@ -54,7 +56,7 @@ def score_davis(
     return davis.summarise(_each(partial(_score_davis, protocol=protocol), pairs, jobs))
 
 
-def _score_davis(pair: Pair, protocol: str) -> davis.VideoScore:
+def _score_davis(pair: VideoPair, protocol: str) -> davis.VideoScore:
     truth, predicted = pair
     return davis.score_video(*_masks(pair), protocol, truth.name, predicted.frames)
 
@@ -71,16 +73,16 @@ def score_youtube_vos(
     """Scores predictions under a YouTube-VOS protocol.
 
     Args:
-        truth: folder of VIDEO/FRAME.png with all masks that `meta` lists; what else is there is scored too.
-        predictions: the same for predictions; frames that the truth does not have are ignored.
+        truth: folder of VIDEO/FRAME.png with all masks that `meta` lists; further frames are scored too.
+        predictions: a folder like it of predicted masks; frames that the truth does not have are ignored.
         meta: the videos and their objects, see `read_meta`.
         seen: categories of the training set.
         protocol: one of `youtube_vos.PROTOCOLS`; frames that it does not score need no prediction.
-        jobs: processes.
+        jobs: number of processes.
 
     Raises:
-        InputError: a folder, a video, a true mask or a frame to be scored is missing, an unreadable image,
-            and as `youtube_vos.score_video` does.
+        InputError: a folder, a video, a true mask or a frame to be scored is missing, an image cannot be
+            read, or `youtube_vos.score_video` raises it.
     """
     _check_folders(truth, predictions)
     rule = youtube_vos.frame_rule(protocol)
@@ -102,7 +104,7 @@ def score_youtube_vos(
     return youtube_vos.summarise(videos, seen, protocol)
 
 
-def _score_video(pair: Pair, protocol: str) -> youtube_vos.VideoScore:
+def _score_video(pair: VideoPair, protocol: str) -> youtube_vos.VideoScore:
     truth, predicted = pair
     return youtube_vos.score_video(
         *_masks(pair), truth.starts, truth.categories or {}, protocol, truth.name, predicted.frames
@@ -112,20 +114,20 @@ def _score_video(pair: Pair, protocol: str) -> youtube_vos.VideoScore:
 def _check_folders(*folders: Path) -> None:
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; give a folder of SEQ/FRAME.png.")
+            raise InputError(f"{folder}: no such folder; give a folder of VIDEO/FRAME.png.")
 
 
 def _true_masks(folder: Path) -> tuple[Path, ...]:
     masks = tuple(path for path in list_folder(folder, ".png").values() if isinstance(path, Path))
     if not masks:
-        raise InputError(f"{folder}: no PNG masks of this video; give a folder of SEQ/FRAME.png.")
+        raise InputError(f"{folder}: no PNG masks of this video; give a folder of VIDEO/FRAME.png.")
     return masks
 
 
 def _predicted_masks(
     folder: Path, masks: tuple[Path, ...], scored: slice, protocol: str
 ) -> tuple[tuple[Path, ...], tuple[Path | None, ...]]:
-    """The files that the truth's masks ask for, and those of them that are there."""
+    """The files that should be there, one for each true mask, and which of them are there."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; predict video {folder.name} or use --split-list.")
     files = tuple(folder / mask.name for mask in masks)
@@ -137,7 +139,7 @@ def _predicted_masks(
 
 
 def _times(folder: Path, masks: tuple[Path, ...], number: int, frames: tuple[str, ...]) -> tuple[int, ...]:
-    """The frames of an object as indices of the true masks."""
+    """The indices of the true masks that an object's `frames` name."""
     index = {mask.stem: t for t, mask in enumerate(masks)}
     missing = [frame for frame in frames if frame not in index]
     if missing:
@@ -148,7 +150,7 @@ def _times(folder: Path, masks: tuple[Path, ...], number: int, frames: tuple[str
     return tuple(index[frame] for frame in frames)
 
 
-def _masks(pair: Pair) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray | None]]:
+def _masks(pair: VideoPair) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray | None]]:
     truth, predicted = pair
     return (
         map(truth.mask, range(len(truth))),
@@ -156,8 +158,8 @@ def _masks(pair: Pair) -> tuple[Iterator[np.ndarray], Iterator[np.ndarray | None
     )
 
 
-def _each(score: Callable[[Pair], Score], pairs: list[Pair], jobs: int) -> Iterator[Score]:
-    """The scores of the pairs in order, from so many processes."""
+def _each(score: Callable[[VideoPair], Score], pairs: list[VideoPair], jobs: int) -> Iterator[Score]:
+    """Scores the pairs in order, in so many processes."""
     if jobs == 1:
         yield from map(score, pairs)
         return

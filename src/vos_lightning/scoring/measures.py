@@ -1,4 +1,4 @@
-"""J and F of one object in one frame, and their statistics over the frames of a video.
+"""Measures J and F of one object in one frame, and takes their statistics over the frames of a video.
 
 J is the overlap of two masks, F the agreement of their outlines (Perazzi et al. 2016), with the numbers and
 the edge rules of the DAVIS-2017 evaluation (Pont-Tuset et al. 2017). Nothing here knows a protocol or a file.
@@ -21,7 +21,7 @@ def jaccard(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def boundary_radius(shape: tuple[int, ...]) -> int:
-    """Distance in pixels within which outlines of a frame (H, W) match: 0.008 of the diagonal, rounded up."""
+    """How many pixels apart outlines of a frame (H, W) may be to match: 0.008 of its diagonal, rounded up."""
     return ceil(0.008 * hypot(*shape))
 
 
@@ -77,10 +77,10 @@ def outline(mask: np.ndarray, radius: int) -> Outline:
         return Outline(nothing, np.zeros((0, 0), dtype=np.int32), np.zeros(2, dtype=np.intp), radius)
     start = np.maximum((rows[0] - 1, columns[0] - 1), 0)
     box = mask[start[0] : rows[-1] + 2, start[1] : columns[-1] + 2]
-    # As np.argwhere, which takes six times as long in two dimensions.
+    # np.argwhere gives the same, and takes six times as long in two dimensions.
     local = np.stack(np.divmod(np.flatnonzero(outline_map(box)), box.shape[1]), axis=1)
     margin = 2 * radius
-    # One more column than the box: the count left of column x stands at x.
+    # There is one column more than in the box, since the count left of column x stands at x.
     counts = np.zeros((box.shape[0] + 2 * margin, box.shape[1] + 2 * margin + 1), dtype=np.int32)
     counts[local[:, 0] + margin, local[:, 1] + margin + 1] = 1
     np.cumsum(counts, axis=1, out=counts)
@@ -88,9 +88,9 @@ def outline(mask: np.ndarray, radius: int) -> Outline:
 
 
 def outline_agreement(truth: Outline, predicted: Outline) -> float:
-    """F of two outlines, 0..1: harmonic mean of the matched shares of the prediction and of the truth.
+    """F of two outlines, 0..1: the harmonic mean of the matched shares of the prediction and of the truth.
 
-    1 if neither has a pixel, 0 if only one has.
+    It is 1 if neither has a pixel, and 0 if only one has.
     """
     if not len(truth.points) or not len(predicted.points):
         return float(len(truth.points) == len(predicted.points))
@@ -131,7 +131,7 @@ def statistics(values: np.ndarray) -> Statistics:
 
 
 def mean_over(objects: Iterable[Statistics]) -> Statistics:
-    """Mean of the statistics of one measure over objects, at least one."""
+    """The mean of the statistics of one measure over at least one object."""
     return Statistics(*np.mean(list(objects), axis=0).tolist())
 
 

@@ -1,4 +1,4 @@
-"""How a data set's videos are scored, whatever made the masks.
+"""Says how a data set's videos are scored, whatever made the masks.
 
 Shapes: a mask is (h, w) of integer ids at the video's own size.
 """
@@ -15,28 +15,28 @@ from vos_lightning.scoring import davis, youtube_vos
 
 
 class Rules(Protocol):
-    """A benchmark's way to score; `name` tells it from others."""
+    """A benchmark's way to score masks."""
 
     @property
     def name(self) -> str:
-        """Letters, digits and hyphens."""
+        """Tells these rules from others, in letters, digits and hyphens."""
 
     def score(self, video: Video, masks: Iterable[np.ndarray]) -> Any:
         """The score of a video whose frames asked for have these masks, taken one by one."""
 
     def summary(self, scores: Sequence[Any]) -> dict[str, Any]:
-        """Of all videos, for JSON: protocol, JF, J, F in 0..1 and what else the benchmark reports."""
+        """The figures of all videos for JSON: protocol, JF, J, F in 0..1, and what only this one reports."""
 
 
 @dataclass(frozen=True)
 class DavisRules:
-    """DAVIS-2016 and DAVIS-2017; protocol: one of `scoring.davis.PROTOCOLS`."""
+    """Scores DAVIS-2016 and DAVIS-2017 by a protocol of `scoring.davis.PROTOCOLS`."""
 
     protocol: str = "semi-supervised"
 
     @property
     def name(self) -> str:
-        """davis-PROTOCOL."""
+        """davis-PROTOCOL, such as davis-unsupervised."""
         return f"davis-{self.protocol}"
 
     def score(self, video: Video, masks: Iterable[np.ndarray]) -> davis.VideoScore:
@@ -51,7 +51,10 @@ class DavisRules:
 
 @dataclass(frozen=True)
 class YouTubeRules:
-    """YouTube-VOS; seen: categories of the training videos. protocol: of `scoring.youtube_vos.PROTOCOLS`."""
+    """Scores YouTube-VOS by a protocol of `scoring.youtube_vos.PROTOCOLS`.
+
+    seen: the categories of the training videos.
+    """
 
     seen: Collection[str]
     protocol: str = "without-first"

@@ -1,4 +1,4 @@
-"""The zip of predicted masks that a benchmark's server takes, checked against what it was asked to segment.
+"""Packs the zip of predicted masks that a benchmark's server takes, and checks that it is complete.
 
 Shapes: a mask is (H, W) uint8 of object ids, 0 background.
 """
@@ -21,7 +21,7 @@ from vos_lightning.scoring.davis import MAX_PROPOSALS
 class Layout(NamedTuple):
     """What a server takes: VIDEO/FRAME.png below `top`, with the ids of the video's objects.
 
-    proposals: ids 1 up to this one instead, where a method names its own objects.
+    proposals: where a method finds its objects by itself, the ids are 1 up to this one instead.
     """
 
     top: str = ""
@@ -52,7 +52,7 @@ def zip_masks(folder: Path, archive: Path, videos: Sequence[Video], layout: Layo
         The archive.
 
     Raises:
-        InputError: a mask is missing, unreadable, of another size than its frame, or has an id that the
+        InputError: a mask is missing, cannot be read, or has another size than its frame or an id that the
             layout does not allow; or the archive cannot be written.
     """
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
@@ -67,7 +67,7 @@ def zip_masks(folder: Path, archive: Path, videos: Sequence[Video], layout: Layo
 
 
 def _checked(path: Path, frame: File, ids: Collection[int]) -> bytes:
-    """The content of a mask's file that fits its frame and holds no other ids."""
+    """The content of a mask's file, once it is known to fit its frame and to hold no ids but these."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; the server asks for a mask of this frame, so predict it.")
     content = read_file(path)

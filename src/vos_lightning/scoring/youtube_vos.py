@@ -1,8 +1,8 @@
-"""The YouTube-VOS protocol: J and F over the objects of seen and of unseen categories (Xu et al. 2018).
+"""Scores predicted masks by the YouTube-VOS protocol (Xu et al. 2018): seen and unseen categories apart.
 
 J and F are means over an object's scored frames, then over objects; G is the mean of J and F of both groups.
 An object is scored to the end of its video, also where it has gone out of sight. Whether its first frame and
-the video's last one count is not published, so that PROTOCOLS has three choices.
+the video's last one count is not published, so PROTOCOLS has three choices.
 
 Shapes: T annotated frames of H x W pixels. A mask is (H, W) of integer ids, 0 background. J and F lie in
 0..1.
@@ -18,7 +18,6 @@ import numpy as np
 
 from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
-from vos_lightning.scoring.frames import checked, frame_pairs
 from vos_lightning.scoring.measures import (
     Statistics,
     boundary_f,
@@ -27,6 +26,7 @@ from vos_lightning.scoring.measures import (
     mean_over,
     statistics,
 )
+from vos_lightning.scoring.pairs import checked_prediction, mask_pairs
 
 GROUPS = ("seen", "unseen")
 MEASURES = ("J", "JR", "JD", "F", "FR", "FD")
@@ -35,7 +35,7 @@ MOST_INSTANCES = 5
 
 
 class FrameRule(NamedTuple):
-    """How many annotated frames are left out: of an object from its first, and at the end of its video."""
+    """How many annotated frames are left out: of an object from its first on, and at the end of its video."""
 
     skip_first: int
     skip_last: int
@@ -60,7 +60,7 @@ def frame_rule(protocol: str) -> FrameRule:
 class ObjectScore:
     """J and F of one object in its scored frames.
 
-    positions: where each frame is in the video, 0 the first annotated frame, 1 the last.
+    positions: where each frame is in the video: the first annotated frame is at 0, the last at 1.
     """
 
     video: str
@@ -72,18 +72,18 @@ class ObjectScore:
 
     @cached_property
     def j(self) -> Statistics:
-        """J over the frames."""
+        """The statistics of J over the frames."""
         return statistics(np.array(self.j_values))
 
     @cached_property
     def f(self) -> Statistics:
-        """F over the frames."""
+        """The statistics of F over the frames."""
         return statistics(np.array(self.f_values))
 
 
 @dataclass(frozen=True)
 class VideoScore:
-    """The objects of one video, ids ascending. left_out: ids of those without a frame to score."""
+    """The scores of one video's objects, ids ascending. left_out: ids of those without a frame to score."""
 
     name: str
     objects: tuple[ObjectScore, ...]
@@ -100,7 +100,7 @@ class Scores:
 
     @cached_property
     def groups(self) -> dict[str, list[ObjectScore]]:
-        """The objects of seen and of unseen categories."""
+        """The scores of the objects of seen and of unseen categories."""
         objects = [o for video in self.videos for o in video.objects]
         return {g: [o for o in objects if (o.category in self.seen) == (g == "seen")] for g in GROUPS}
 
@@ -120,7 +120,7 @@ class Scores:
 
     @property
     def description(self) -> str:
-        """The rule of frames, how many categories are seen and unseen, and what G is made of."""
+        """Says which frames count, how many categories are seen and unseen, and what G is made of."""
         seen, unseen = (str(len({o.category for o in self.groups[g]}) or "none") for g in GROUPS)
         (group, *others) = self.means
         made_of = "" if others else f", G is the mean of J_{group} and F_{group}"
@@ -131,10 +131,10 @@ class Scores:
         """For JSON: protocol, G, the MEASURES of each group, and what they are made of.
 
         J_seen, JR_seen, ... are None in a group without objects. JF is G; J and F are means over groups.
-        per_object: `figures`, category and group by VIDEO_ID. left_out: count of objects without a frame to
-        score. position: mean J of the frames in each tenth of their video, pooled over the objects of a
-        group, None where there is none (S2S, Figure 3). instances: J and F over objects by how many the video
-        has (RVOS, Table 3).
+        per_object holds `figures`, category and group of each object, such as 003234408d_1. left_out is the
+        number of objects without a frame to score. position is the mean J of the frames in each tenth of
+        their video, over all objects of a group, or None where there are no frames (S2S, Figure 3). instances
+        is the mean J and F of the objects in videos of 1, 2, ..., 5 or more objects (RVOS, Table 3).
         """
         groups = {f"{m}_{g}": self.means[g][m] if g in self.means else None for g in GROUPS for m in MEASURES}
         objects = {
@@ -166,17 +166,17 @@ class Scores:
         return curves
 
     def _by_instances(self) -> dict[str, dict[str, float]]:
-        counts: dict[int, list[ObjectScore]] = {}
+        by_count: dict[int, list[ObjectScore]] = {}
         for video in self.videos:
             count = len(video.objects) + len(video.left_out)
-            counts.setdefault(min(count, MOST_INSTANCES), []).extend(video.objects)
+            by_count.setdefault(min(count, MOST_INSTANCES), []).extend(video.objects)
         return {
             f"{count}+" if count == MOST_INSTANCES else str(count): {
                 "J": float(np.mean([o.j.mean for o in objects])),
                 "F": float(np.mean([o.f.mean for o in objects])),
                 "objects": len(objects),
             }
-            for count, objects in sorted(counts.items())
+            for count, objects in sorted(by_count.items())
             if objects
         }
 
@@ -213,19 +213,19 @@ def score_video(
     Args:
         truth_masks: T masks (H, W), the annotated frames.
         predicted_masks: T masks (H, W); None is accepted for a frame in which no object is scored.
-        starts: id -> the annotated frame in which the object first occurs, 0..T-1.
-        categories: id -> category, for the same ids.
+        starts: the annotated frame in which each object first occurs, 0..T-1, by its id.
+        categories: the category of each object by its id, for the same ids.
         protocol: one of PROTOCOLS.
         name: the video's name.
         files: the predicted masks' files, T of them, for error messages.
 
     Raises:
-        InputError: an unknown protocol, a prediction that is missing, of another size than the truth or with
-            an id that the video does not have.
-        ValueError: truth and prediction of different lengths.
+        InputError: the protocol is unknown, or a prediction is missing, has another size than the truth or an
+            id that the video does not have.
+        ValueError: truth and prediction have different lengths.
     """
     skip_first, skip_last, _ = frame_rule(protocol)
-    frames = frame_pairs(truth_masks, predicted_masks, name, files)
+    frames = mask_pairs(truth_masks, predicted_masks, name, files)
     if skip_last:
         frames = (frame for frame, _ in pairwise(frames))
     values: dict[int, list[tuple[int, float, float]]] = {i: [] for i in sorted(starts)}
@@ -234,7 +234,7 @@ def score_video(
         last = t + skip_last
         scored = [i for i, start in starts.items() if t >= start + skip_first]
         if scored:
-            predicted = checked(where, truth, mask)
+            predicted = checked_prediction(where, truth, mask)
             _check_ids(where, predicted, starts)
         for i in scored:
             pair = truth == i, predicted == i
@@ -244,7 +244,7 @@ def score_video(
 
 
 def _check_ids(where: str, predicted: np.ndarray, ids: Collection[int]) -> None:
-    # To count pixels takes a tenth of the time of listing the ids.
+    # Counting the pixels takes a tenth of the time of listing the ids.
     if np.count_nonzero(predicted) > sum(np.count_nonzero(predicted == i) for i in ids):
         extra = set(np.unique(predicted).tolist()) - {0, *ids}
         known = ", ".join(map(str, sorted(ids)))

@@ -1,4 +1,4 @@
-"""The true and the predicted masks of a video side by side, and what every protocol asks of a prediction.
+"""Takes the true and the predicted masks of a video in pairs, and checks what every protocol asks of them.
 
 Shapes: T frames of H x W pixels. A mask is (H, W) of integer ids.
 """
@@ -10,16 +10,16 @@ import numpy as np
 from vos_lightning.data.files import File
 from vos_lightning.errors import InputError
 
-Frame = tuple[str, np.ndarray, np.ndarray | None]  # where it is (for errors), truth, prediction
+MaskPair = tuple[str, np.ndarray, np.ndarray | None]  # the frame's name in errors, truth, prediction
 
 
-def frame_pairs(
+def mask_pairs(
     truth_masks: Iterable[np.ndarray],
     predicted_masks: Iterable[np.ndarray | None],
     name: str,
     files: Sequence[File] | None,
-) -> Iterator[Frame]:
-    """The frames of a video, named by its predictions' files if they are given.
+) -> Iterator[MaskPair]:
+    """The masks of each frame, which is named by its prediction's file if `files` are given.
 
     Raises ValueError if truth and prediction have different lengths.
     """
@@ -27,8 +27,8 @@ def frame_pairs(
         yield str(files[t]) if files else f"{name}, frame {t}", truth, predicted
 
 
-def checked(where: str, truth: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
-    """The predicted mask. Raises InputError if it is missing or of another size than the truth."""
+def checked_prediction(where: str, truth: np.ndarray, predicted: np.ndarray | None) -> np.ndarray:
+    """The predicted mask as it is. Raises InputError if it is missing or has another size than the truth."""
     if predicted is None:
         raise InputError(f"{where}: no prediction for a frame that is scored; predict every frame.")
     if predicted.shape != truth.shape:
