@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def machine() -> str:
-    """What the figures were measured on and with."""
+    """Says on what machine and with what versions the figures were measured."""
     fp32, bf16 = (peaks("cpu", dtype) for dtype in (torch.float32, torch.bfloat16))
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (

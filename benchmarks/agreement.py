@@ -1,4 +1,4 @@
-"""How far bf16 masks are from fp32 ones, with a network trained on the embedded data."""
+"""Finds how far bf16 masks are from fp32 ones, with a network trained on the embedded data."""
 
 from collections.abc import Iterable, Iterator
 

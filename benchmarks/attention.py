@@ -1,4 +1,4 @@
-"""The non-local block forward and backward: ours against the full affinity matrix."""
+"""Times the non-local block forward and backward: ours against the full affinity matrix."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ class PlainBlock(NonLocalBlock):
 
 
 class WithoutPairs(NonLocalBlock):
-    """The block with a product in place of the attention: what both sides hold beside it."""
+    """The block with a product in place of the attention, which shows what both sides hold beside it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (N, C, h, w) to the same shape."""
@@ -63,7 +63,7 @@ def rows(
     repeats: int = 5,
     processes: bool = True,
 ) -> list[Row]:
-    """One row, both sides with the C library's own allocator; memory is that of the attention alone.
+    """One row; both sides use the C library's own allocator, and memory is that of the attention alone.
 
     Raises AssertionError if output or gradient are off by 1e-5.
     """

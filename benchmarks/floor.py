@@ -1,4 +1,4 @@
-"""The least time that counted work can take on this machine: operations and bytes at its measured peaks."""
+"""Finds the least time that work can take, from its operations and bytes at this machine's peaks."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,10 @@ from torch.utils.flop_counter import flop_registry
 
 @dataclass(frozen=True)
 class Peaks:
-    """operations: a second, of multiply and add counted apart. bytes: read or written a second."""
+    """The most that the machine does in a second.
+
+    operations: a multiplication and an addition count as two. bytes: read or written in main memory.
+    """
 
     operations: float
     bytes: float
@@ -24,7 +27,7 @@ class Peaks:
 
 @cache
 def peaks(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Peaks:
-    """The best of a large convolution and a large matrix product, and of a copy in memory."""
+    """Measures a large convolution and a large matrix product, of which the faster counts, and a copy."""
     maps = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     matrix = torch.randn(2048, 2048, device=device, dtype=dtype)
@@ -71,9 +74,9 @@ def floor(work: Callable[[], Any], device: str = "cpu", dtype: torch.dtype = tor
 
 
 def least_time(work: Callable[[], Any], peak: Peaks) -> float:
-    """Seconds at `peak`: of each operation its arithmetic or its bytes, whichever lasts longer.
+    """Seconds at `peak`: each operation lasts as long as its arithmetic or its bytes, whichever is longer.
 
-    All but convolutions, matrix products and attention is counted as free.
+    Convolutions, matrix products and attention count, all else is taken as free.
     """
     count = _Count(peak)
     with count:

@@ -1,4 +1,4 @@
-"""How time and memory grow with frames, objects and videos."""
+"""Measures how time and memory grow with frames, objects and videos."""
 
 from functools import partial
 from pathlib import Path

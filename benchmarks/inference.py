@@ -1,4 +1,4 @@
-"""Masks of a video from the first: ours against the released code's way, at equal weights."""
+"""Times the masks of a video from the first one: ours against the released code's way, at equal weights."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -47,7 +47,7 @@ def video(frames: int, size: Size, objects: int) -> tuple[list[np.ndarray], np.n
 
 
 def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, device: str) -> Work:
-    """`vos-predict`'s way, without files."""
+    """Work that segments as `vos-predict` does, but without files."""
     choose_arithmetic(tf32=False)
     model = for_inference(network(backbone, size), precision).to(device)
     images, first = video(frames, size, objects)
@@ -56,7 +56,7 @@ def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, d
 
 
 def plain(backbone: str, size: Size, frames: int, objects: int, device: str) -> Work:
-    """The released code's way, in fp32."""
+    """Work that segments as the released code does, in fp32."""
     choose_arithmetic(tf32=False)
     model = network(backbone, size).to(device)
     images, first = video(frames, size, objects)
@@ -91,7 +91,7 @@ def rows(
     repeats: int = 5,
     processes: bool = True,
 ) -> list[Row]:
-    """A row for each precision and number of objects, against fp32 without TF32.
+    """One row for each precision and number of objects, against fp32 without TF32.
 
     Raises AssertionError if masks are off by more than AGREE.
     """

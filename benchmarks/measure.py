@@ -1,7 +1,7 @@
-"""Timing two or more sides in turn, each in its own process, and the table of their ratios.
+"""Times two or more sides in turn, each in its own process, and makes the table of their ratios.
 
-A side is a `Setup`: called once, it prepares and returns the work to be timed. The allocator, the caches and
-the peak memory of a side are its own.
+A side is a `Setup`: called once, it prepares and returns the `Work` to be timed. The allocator, the caches
+and the peak memory of a side are its own.
 """
 
 import ctypes
@@ -23,9 +23,9 @@ Setup = Callable[[], Work]
 class Times:
     """What a side took.
 
-    seconds: of each counted call. memory: bytes of main memory by which the process grew at its peak over
-    what it held before the first call; on CUDA, bytes of the device that its tensors held at their peak.
-    result: of the first call, which is not counted.
+    seconds: how long each counted call took. memory: bytes of main memory that the process held at its peak
+    beyond those before the first call; on CUDA, bytes of the device that its tensors held at their peak.
+    result: what the first call returned, which is not counted.
     """
 
     seconds: tuple[float, ...]
@@ -102,7 +102,7 @@ def _cuda() -> Any:
 
 
 def _memory(field: str) -> int:
-    """Bytes of this process by a field of the kernel's: VmRSS, held now, or VmHWM, its peak."""
+    """Bytes of main memory that this process holds now, by field VmRSS, or held at its peak, by VmHWM."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
@@ -132,8 +132,8 @@ def alternate(
 class Row:
     """One line of the table: our side against the baseline.
 
-    case: what was done. target: the ratio to reach. agreement: how the results were found to agree.
-    floor: seconds that counted operations and bytes take at this machine's peak, None if not counted.
+    case: says what was done. target: the ratio to reach. agreement: says how far the results agree.
+    floor: the least seconds that the work can take on this machine, None if they are not known.
     """
 
     case: str
@@ -176,15 +176,15 @@ HEADER = (
 
 
 def duration(seconds: float) -> str:
-    """Three digits with s or ms."""
+    """Seconds as text with three digits, in s or ms."""
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
-    """A table."""
+    """A table as Markdown."""
     return "\n".join(map(line, [header, ["---"] * len(header), *rows]))
 
 
 def line(cells: Iterable[str]) -> str:
-    """A line of a table."""
+    """A line of a table as Markdown."""
     return "| " + " | ".join(cells) + " |"

@@ -62,7 +62,7 @@ def _object(
 def frame(
     model: RVOS, image: Tensor, previous: Tensor, temporal: list[Hidden] | None
 ) -> tuple[Tensor, list[Hidden]]:
-    """One frame: logits (B, O, H, W) and the slots' states, from image (B, 3, H, W), masks (B, O, H, W)."""
+    """Logits (B, O, H, W) of a frame and the slots' states from image (B, 3, H, W), masks (B, O, H, W)."""
     features = model.encoder(image, 1)
     logits, states, spatial = [], [], None
     for slot in range(SLOTS):
@@ -87,7 +87,7 @@ def video(model: RVOS, frames: Tensor, first: Tensor) -> Tensor:
 
 
 def clip_loss(model: RVOS, clip: Clip, previous_mask: str = "inferred") -> Tensor:
-    """The loss of a training step on a batch of clips, as `Segmentation.clip_loss`."""
+    """The loss of a training step on a batch of clips, which `Segmentation.clip_loss` gives too."""
     truth, states = clip.masks(SLOTS), None
     previous, loss = truth[:, 0], torch.zeros(())
     for t in range(truth.shape[1]):

@@ -1,4 +1,4 @@
-"""Clips from 720p JPEGs and PNG masks: ours against decoding in full and resizing bicubically."""
+"""Times reading clips from 720p JPEGs and PNG masks: ours against full decoding and bicubic resizing."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 def write_video(folder: Path, frames: int, size: Size) -> Video:
-    """Textured frames whose JPEGs have the size of YouTube-VOS's, and masks of three rectangles."""
+    """Writes textured frames whose JPEGs are as large as YouTube-VOS's, and masks of three rectangles."""
     rng, (height, width) = np.random.default_rng(0), size
     coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     texture = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), np.int16)
@@ -39,7 +39,7 @@ def write_video(folder: Path, frames: int, size: Size) -> Video:
 
 
 def ours(video: Video, size: Size, cache: FrameCache | None) -> Work:
-    """The data module's way; the first call fills the cache."""
+    """Work that reads as the data module does; its first call fills the cache."""
     torch.set_num_threads(1)
     keep_freed_memory()
     clips = ClipDataset([video], size, 5, slots=10, augmentation=None, seed=0, cache=cache)
@@ -47,7 +47,7 @@ def ours(video: Video, size: Size, cache: FrameCache | None) -> Work:
 
 
 def plain(video: Video, size: Size) -> Work:
-    """Every frame and mask decoded at its own size, then resized."""
+    """Work that decodes every frame and mask at its own size and then resizes it."""
     torch.set_num_threads(1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -68,7 +68,7 @@ def plain(video: Video, size: Size) -> Work:
 
 
 def decoding(video: Video, size: Size) -> Work:
-    """Decoding alone, JPEGs at half size, the floor."""
+    """Work that only decodes, JPEGs at half their size, the floor."""
 
     def work() -> None:
         for t in range(len(video)):
@@ -91,7 +91,7 @@ def rows(
     repeats: int = 7,
     processes: bool = True,
 ) -> list[Row]:
-    """A row without the cache and one from it. Raises AssertionError if labels or colours do not agree."""
+    """One row without the cache and one from it. Raises AssertionError if labels or colours do not agree."""
     with TemporaryDirectory() as name:
         video = write_video(Path(name), frames, stored)
         cache = FrameCache(Path(name) / "cache", keep_free=0)

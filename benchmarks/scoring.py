@@ -1,4 +1,4 @@
-"""J&F of PNG masks on disk: ours against the algorithm of the DAVIS-2017 evaluation on full frames."""
+"""Times J&F of PNG masks on disk: ours against the algorithm of the DAVIS-2017 evaluation on full frames."""
 
 from functools import partial
 from math import ceil, hypot
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 def write_videos(folder: Path, videos: int, frames: int, size: Size, objects: int) -> None:
-    """Writes folder/truth and folder/predicted, SEQ/FRAME.png: wobbling discs, and the same a little off."""
+    """Writes wobbling discs to folder/truth/VIDEO/FRAME.png, and a little off to folder/predicted."""
     y, x = np.mgrid[: size[0], : size[1]]
     for video in range(videos):
         for t in range(frames):
@@ -65,7 +65,7 @@ def _f(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def plain_score(folder: Path) -> tuple[float, float]:
-    """Mean J and mean F over objects: whole videos as one array an object, full frames, one process."""
+    """Mean J and mean F over objects, from whole videos in memory and full frames, in one process."""
     means = []
     for truth in sorted((folder / "truth").iterdir()):
         files = sorted(truth.iterdir())[1:-1]
@@ -80,7 +80,7 @@ def plain_score(folder: Path) -> tuple[float, float]:
 
 
 def ours(folder: Path, jobs: int) -> Work:
-    """`vos-score`'s way with `jobs` processes."""
+    """Work that scores as `vos-score` does, with `jobs` processes."""
 
     def work() -> tuple[float, float]:
         scores = score_davis(folder / "truth", folder / "predicted", "semi-supervised", jobs=jobs)
@@ -90,12 +90,12 @@ def ours(folder: Path, jobs: int) -> Work:
 
 
 def plain(folder: Path) -> Work:
-    """The official way."""
+    """Work that scores as the official evaluation does."""
     return partial(plain_score, folder)
 
 
 def decoding(folder: Path) -> Work:
-    """Decoding of every PNG and nothing else, the floor."""
+    """Work that decodes every PNG and does nothing else, the floor."""
 
     def work() -> None:
         for path in folder.glob("*/*/*.png"):
@@ -112,7 +112,7 @@ def rows(
     repeats: int = 5,
     processes: bool = True,
 ) -> list[Row]:
-    """A row for one process and one for two. Raises AssertionError if J or F differ by 1e-12."""
+    """One row for one process and one for two. Raises AssertionError if J or F differ by 1e-12."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_videos(folder, videos, frames, size, objects)

@@ -1,4 +1,4 @@
-"""Help texts: ours against importing everything first."""
+"""Times how long help texts take: ours against importing everything first."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def help_text(module: str, first: str = "") -> Work:
 
 
 def bare() -> Work:
-    """Python alone, the floor."""
+    """Work that starts Python and nothing else, the floor."""
     return lambda: subprocess.run([sys.executable, "-c", "pass"], check=True).returncode
 
 

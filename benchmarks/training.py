@@ -1,4 +1,4 @@
-"""A training step: ours against the released code's way, at equal weights and batch statistics."""
+"""Times a training step: ours against the released code's way, at equal weights and batch statistics."""
 
 from functools import partial
 from itertools import product
@@ -33,7 +33,7 @@ def clips(batch: int, length: int, size: Size) -> Clip:
 
 
 def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str, precision: str) -> Work:
-    """`ours` or `plain`: work that takes a step and returns its loss; bf16 is mixed precision on both."""
+    """Work that takes a step and returns its loss, as `ours` or `plain`; bf16 is mixed precision on both."""
     choose_arithmetic(tf32=False)
     torch.manual_seed(0)
     model, clip = RVOS(backbone, "none", bn=bn).train(), clips(batch, 5, size)
@@ -67,9 +67,9 @@ def rows(
     warmups: int = 3,
     processes: bool = True,
 ) -> list[Row]:
-    """A row for each kind of batch statistics and precision, which both sides share.
+    """One row for each kind of batch statistics and precision, which both sides share.
 
-    Both sides fit into 8 GiB together at the default size.
+    Both sides together fit into 8 GiB at the default size.
 
     Raises AssertionError if a first loss is off by more than AGREE.
     """
