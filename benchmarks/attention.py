@@ -14,7 +14,7 @@ from vos_lightning.layers.attention import NonLocalBlock
 class PlainBlock(NonLocalBlock):
     """Wang et al. 2018 as published: softmax over the matrix of all pairs of positions."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """Maps x (N, C, h, w) to the same shape."""
         theta, phi, g = (conv(x).flatten(2) for conv in (self.theta, self.phi, self.g))
         pairs = torch.softmax(theta.mT @ phi, dim=2)
@@ -25,7 +25,7 @@ class PlainBlock(NonLocalBlock):
 class WithoutPairs(NonLocalBlock):
     """The block with a product in place of the attention, which shows what both sides hold beside it."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """Maps x (N, C, h, w) to the same shape."""
         theta, phi, g = self.theta(x), self.phi(x), self.g(x)
         return x + self.norm(self.out(theta * g + phi * g))

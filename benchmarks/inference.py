@@ -13,8 +13,8 @@ from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import to_network
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities
-from vos_lightning.layers.backbones import batch_norms
 from vos_lightning.layers.inference import PRECISIONS, for_inference
+from vos_lightning.layers.norms import batch_norms
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.runs.memory import keep_freed_memory
 

@@ -15,8 +15,8 @@ from helpers import NETWORKS, boxes, noise, noise_clip, task
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.evaluation.propagation import Protocol, probabilities
-from vos_lightning.layers.backbones import batch_norms
 from vos_lightning.layers.inference import for_inference
+from vos_lightning.layers.norms import batch_norms
 from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.s2s.network import S2S

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from helpers import boxes, noise
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import Protocol, probabilities
-from vos_lightning.layers.backbones import batch_norms
 from vos_lightning.layers.inference import for_inference
+from vos_lightning.layers.norms import batch_norms
 from vos_lightning.models.rvos.network import RVOS
 
 SIZE = (70, 102)  # no multiple of 4

@@ -16,6 +16,7 @@ from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
 from vos_lightning.layers.attention import AFFINITIES, NonLocalBlock
 from vos_lightning.layers.backbones import LEVELS, Backbone
+from vos_lightning.layers.norms import batch_norms
 from vos_lightning.layers.recurrence import ConvGRU, ConvLSTM, SplitConv2d
 from vos_lightning.models.rvos.module import MaskStage, Segmentation
 from vos_lightning.models.rvos.network import RVOS, State
@@ -239,6 +240,13 @@ def test_frame_statistics_are_those_of_frames_run_alone() -> None:
     assert not torch.allclose(features_of(together, frames)[0], expected[0], atol=1e-2)
 
 
+def test_a_pass_changes_no_norm_but_its_statistics() -> None:
+    model = small(bn="frame", nonlocal_position="res4").train()
+    before = [vars(norm).copy() for norm in batch_norms(model)]
+    features_of(model, random_clip(0).frames)
+    assert [vars(norm) for norm in batch_norms(model)] == before
+
+
 def test_frozen_statistics_do_not_move() -> None:
     model, frames = small(bn="frozen").train(), random_clip(0).frames
     before = copy.deepcopy(model.state_dict())
@@ -289,7 +297,7 @@ def test_vgg_stages_are_torchvisions_features(monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(stages(backbone, x)[-1], features(x))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "shufflenet_v2_x0_5"])
 def test_a_local_weights_file_gives_torchvisions_network(name: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = torchvision.models.get_model(name, weights=None).eval()

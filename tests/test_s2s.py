@@ -14,7 +14,7 @@ from helpers import S2S_SIZE, SMALL_S2S, name_of, ready_s2s, s2s_clip, small_s2s
 from vos_lightning.configuration import build_model
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.layers.backbones import Backbone, set_batch_norm
+from vos_lightning.layers.backbones import Backbone
 from vos_lightning.layers.recurrence import SequenceConvLSTM
 from vos_lightning.layers.weights import load_strictly
 from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage, unroll
@@ -150,9 +150,7 @@ def test_logits_have_the_frames_size(size: tuple[int, int]) -> None:
 @torch.no_grad()
 def test_batch_statistics_may_be_of_each_frame(fields: dict) -> None:
     """The clip at once is the clip frame by frame, as Jain's code reads it."""
-    model = small_s2s(bn="frame", **fields).train()
-    plain = copy.deepcopy(model)
-    set_batch_norm(plain, "clip")
+    model, plain = (small_s2s(bn=bn, **fields).train() for bn in ("frame", "clip"))
     frames, masks = s2s_clip(objects=1)
     features = [plain.encode(frame[:, None])[0] for frame in frames.unbind(1)]
     if plain.video is not None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_lightning.errors import InputError
+from vos_lightning.layers.norms import run_frames
 
 AFFINITIES = ("embedded_gaussian", "gaussian", "dot")
 
@@ -35,8 +36,8 @@ class NonLocalBlock(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x (N, C, h, w) to the same shape."""
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        """Maps x (N, C, h, w), which is of `frames` frames (see `run_frames`), to the same shape."""
         query = _points(x if self.affinity == "gaussian" else self.theta(x))
         key = _points(x if self.affinity == "gaussian" else self.phi(x))
         value = _points(self.g(x))
@@ -45,7 +46,7 @@ class NonLocalBlock(nn.Module):
         else:
             attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         attended = attended.squeeze(1).mT.unflatten(2, x.shape[2:])
-        return x + self.norm(self.out(attended))
+        return x + run_frames(self.norm, self.out(attended), frames)
 
 
 def _points(x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ Shapes: N images, C channels, H W pixels. res2, res3, res4, res5 are the feature
 of the input size, rounded up; the names are those of ResNet's stages, whatever the network.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from vos_lightning.errors import InputError, one_of
+from vos_lightning.layers.norms import replace_batch_norms, run_frames
 from vos_lightning.layers.weights import load_strictly, read_checkpoint
 
 LEVELS = ("res2", "res3", "res4", "res5")
@@ -85,17 +85,23 @@ class Backbone(nn.Module):
         if in_channels != 3:
             _widen_first(self.body, in_channels)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The deepest features of images (N, in_channels, H, W): (N, out_channels, h, w)."""
+    def forward(self, images: Tensor, frames: int = 1) -> Tensor:
+        """Gives the deepest features of images (N, in_channels, H, W): (N, out_channels, h, w).
+
+        The images are of `frames` frames, see `run_frames`.
+        """
         x = images
         for level in range(len(self._stages)):
-            x = self.stage(level, x)
+            x = self.stage(level, x, frames)
         return x if self.fc6 is None else F.relu(self.fc6(x))
 
-    def stage(self, level: int, x: Tensor) -> Tensor:
-        """Runs stage `level` (0..3, giving LEVELS[level]) on the images or on the stage before."""
+    def stage(self, level: int, x: Tensor, frames: int = 1) -> Tensor:
+        """Runs stage `level` (0..3, giving LEVELS[level]) on the images or on what the stage before gave.
+
+        They are of `frames` frames, see `run_frames`.
+        """
         for name in self._stages[level]:
-            x = getattr(self.body, name)(x)
+            x = run_frames(getattr(self.body, name), x, frames)
         return x
 
 
@@ -117,11 +123,14 @@ class DeepLab(nn.Module):
         self.out_channels = channels[name.removeprefix("deeplabv3_")]
         options = {"weights_backbone": None, "aux_loss": weights != "none" or None}
         self.body = _with_weights(name, weights, "coco", **options).get_submodule("backbone")
-        set_batch_norm(self, "frozen")
+        replace_batch_norms(self, "frozen")
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The deepest features of images (N, 3, H, W), at 1/8 or, of MobileNet, 1/16 of their size."""
+    def forward(self, images: Tensor, frames: int = 1) -> Tensor:
+        """Gives the deepest features of images (N, 3, H, W), at 1/8 or, of MobileNet, 1/16 of their size.
+
+        However many frames the images are of, its frozen statistics make the result the same.
+        """
         return self.body(images)["out"]
 
 
@@ -161,55 +170,3 @@ def _with_weights(name: str, weights: str, published: str = "imagenet", **option
     network = get_model(name, weights=None, **options)
     load_strictly(network, read_checkpoint(Path(weights)), source=weights)
     return network
-
-
-class FrameBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm with live statistics per frame: the batch is `frames` equal chunks, each its own batch.
-
-    This is what the official RVOS code does by running its encoder frame by frame; the convolutions around
-    it still see the whole clip at once.
-    """
-
-    frames: int = 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises x (frames * B, C, H, W), frame-major."""
-        if not self.training or self.frames == 1:
-            return super().forward(x)
-        return torch.cat([super(FrameBatchNorm2d, self).forward(chunk) for chunk in x.chunk(self.frames)])
-
-
-class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that keeps its running statistics in training; scale and shift are still learnt."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises x (N, C, H, W) by the running statistics."""
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-        )
-
-
-def set_batch_norm(module: nn.Module, mode: str) -> None:
-    """Gives every BatchNorm2d inside `module` the statistics of `mode`.
-
-    Args:
-        module: changed in place; parameters and buffers stay as they are.
-        mode: `clip` (one batch of all frames), `frame` (as the official RVOS code) or `frozen`.
-    """
-    kinds = {"clip": nn.BatchNorm2d, "frame": FrameBatchNorm2d, "frozen": FrozenBatchNorm2d}
-    if mode not in kinds:
-        raise InputError(f"model.bn={mode}: unknown; choose clip, frame or frozen.")
-    for norm in batch_norms(module):
-        norm.__class__ = kinds[mode]
-
-
-def set_frames(module: nn.Module, frames: int) -> None:
-    """Tells every FrameBatchNorm2d inside `module` that its next batch holds so many frames."""
-    for norm in batch_norms(module):
-        if isinstance(norm, FrameBatchNorm2d):
-            norm.frames = frames
-
-
-def batch_norms(module: nn.Module) -> Sequence[nn.BatchNorm2d]:
-    """Every BatchNorm2d inside `module`."""
-    return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]

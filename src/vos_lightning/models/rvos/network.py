@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vos_lightning.errors import InputError, one_of
 from vos_lightning.layers.attention import NonLocalBlock
-from vos_lightning.layers.backbones import LEVELS, Backbone, set_batch_norm, set_frames
+from vos_lightning.layers.backbones import LEVELS, Backbone
+from vos_lightning.layers.norms import replace_batch_norms, run_frames
 from vos_lightning.layers.recurrence import CELLS
 
 COARSE_TO_FINE = LEVELS[::-1]
@@ -42,9 +43,9 @@ class Skip(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C_in, h, w) to (N, C_out, h, w)."""
-        return self.norm(self.conv(x))
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Maps x (T * B, C_in, h, w) to (T * B, C_out, h, w), where T is `frames`."""
+        return run_frames(self.norm, self.conv(x), frames)
 
 
 class Encoder(nn.Module):
@@ -65,18 +66,17 @@ class Encoder(nn.Module):
         self.position, self.feeds_next_stage = nonlocal_position, feeds_next_stage
         if nonlocal_position != "none":
             self.nonlocal_block = NonLocalBlock(backbone.channels[nonlocal_position], affinity)
-        set_batch_norm(self, bn)
+        replace_batch_norms(self, bn)
 
     def forward(self, images: Tensor, frames: int) -> Features:
         """Encodes images (T * B, 3, H, W), frame-major, where T is `frames`."""
-        set_frames(self, frames)
         x, pyramid = images, []
         for level, name in enumerate(LEVELS):
-            x = self.backbone.stage(level, x)
-            skipped = self.nonlocal_block(x) if name == self.position else x
+            x = self.backbone.stage(level, x, frames)
+            skipped = self.nonlocal_block(x, frames) if name == self.position else x
             if self.feeds_next_stage:
                 x = skipped
-            pyramid.append(self.skips[name](skipped))
+            pyramid.append(self.skips[name](skipped, frames))
         return tuple(pyramid[::-1])
 
 
@@ -134,7 +134,7 @@ class RVOS(nn.Module):
         affinity: of `NonLocalBlock`.
         feeds_next_stage: whether the block's output also feeds the next stage, not its skip alone.
         auxiliary: whether a 1x1 head predicts masks at the block's scale (STESA-GRU, section 4.2).
-        bn: batch statistics, see `set_batch_norm`.
+        bn: which batch statistics normalise in training, see `replace_batch_norms`.
 
     Raises:
         InputError: a field with an unknown value or fields that do not go together.

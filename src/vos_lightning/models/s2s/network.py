@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_lightning.errors import InputError, one_of
-from vos_lightning.layers.backbones import LEVELS, Backbone, DeepLab, set_batch_norm, set_frames
+from vos_lightning.layers.backbones import LEVELS, Backbone, DeepLab
+from vos_lightning.layers.norms import replace_batch_norms, run_frames
 from vos_lightning.layers.recurrence import SequenceConvLSTM
 
 State = tuple[Tensor, Tensor]  # cell and hidden state, (O, B, C, h, w) each
@@ -56,14 +57,17 @@ class Trunk(nn.Module):
         self.entry = Unit(4, 3, 3, norm) if entry else nn.Identity()
         self.heads = nn.ModuleList(Unit(backbone.out_channels, hidden, 1, norm) for _ in range(heads))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Each head's maps (N, C, h, w) of images (N, 3 or 4, H, W), in the images' data type."""
+    def forward(self, images: Tensor, frames: int = 1) -> list[Tensor]:
+        """Gives each head's maps (N, C, h, w) of images (N, 3 or 4, H, W), in the images' data type.
+
+        The images are of `frames` frames, see `run_frames`.
+        """
         dtype = next(self.parameters()).dtype
-        features = self.backbone(self.entry(images.to(dtype)))
+        features = self.backbone(run_frames(self.entry, images.to(dtype), frames), frames)
         cells = [-(-n // self.stride) for n in images.shape[2:]]
         if list(features.shape[2:]) != cells:
             features = F.interpolate(features, size=cells, mode="area")
-        return [head(features).to(images.dtype) for head in self.heads]
+        return [run_frames(head, features, frames).to(images.dtype) for head in self.heads]
 
 
 class Decoder(nn.Module):
@@ -96,9 +100,12 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(widths[-1], 1, 5, padding=2)
         self.head_norm = nn.BatchNorm2d(1) if norm else nn.Identity()
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Logits (N, 1, H', W') of hidden states (N, C, h, w)."""
-        return self.head_norm(self.head(self.layers(hidden)))
+    def forward(self, hidden: Tensor, frames: int = 1) -> Tensor:
+        """Gives the logits (N, 1, H', W') of hidden states (N, C, h, w).
+
+        The states are of `frames` frames, see `run_frames`.
+        """
+        return run_frames(self.head_norm, self.head(run_frames(self.layers, hidden, frames)), frames)
 
 
 class VideoRepresentation(nn.Module):
@@ -119,9 +126,8 @@ class VideoRepresentation(nn.Module):
         cell = hidden = torch.zeros_like(frames[0])
         for read in self.cell.read(torch.cat(frames)).chunk(len(frames)):
             cell, hidden = self.cell(read, cell, hidden)
-        set_frames(self.join, len(frames))
         joined = torch.cat([torch.cat([x, hidden], 1) for x in frames])
-        return list(self.join(joined).chunk(len(frames)))
+        return list(run_frames(self.join, joined, len(frames)).chunk(len(frames)))
 
 
 class S2S(nn.Module):
@@ -147,7 +153,7 @@ class S2S(nn.Module):
             representation.
         video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
         window: frames of a representation when a video is segmented; 0 is the whole video.
-        bn: batch statistics in training, see `set_batch_norm`.
+        bn: which batch statistics normalise in training, see `replace_batch_norms`.
         deeplab: whether the encoder's backbone is a `DeepLab` (setting 3).
         deeplab_network, deeplab_weights: of `DeepLab`.
 
@@ -221,9 +227,7 @@ class S2S(nn.Module):
         self.cell = convlstm()
         widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][:layers]
         self.decoder = Decoder(hidden, widths, upsampling, units, last_unit, norm)
-        set_batch_norm(self, bn)
-        if deeplab:
-            set_batch_norm(self.encoder.backbone, "frozen")
+        replace_batch_norms(self, bn)
 
     def _cells(self, size: Sequence[int]) -> tuple[int, int]:
         """(h, w) of the states for an input of (H, W)."""
@@ -238,7 +242,6 @@ class S2S(nn.Module):
             masks: the objects' masks there, (B, O, H, W) in 0..1.
         """
         if self.initializer is not None:
-            set_frames(self.initializer, 1)
             cell, hidden = self.initializer(_with_masks(frame, masks))[:2]
         else:
             small = F.adaptive_avg_pool2d(masks, self._cells(masks.shape[2:]))
@@ -252,8 +255,8 @@ class S2S(nn.Module):
         reads masks too."""
         if self.reads_previous:
             return list(frames.unbind(1))
-        set_frames(self.encoder, frames.shape[1])
-        return list(self.encoder(frames.transpose(0, 1).flatten(0, 1))[0].chunk(frames.shape[1]))
+        length = frames.shape[1]
+        return list(self.encoder(frames.transpose(0, 1).flatten(0, 1), length)[0].chunk(length))
 
     def read(self, features: list[Tensor]) -> list[Tensor]:
         """What the ConvLSTM reads of each frame: features with the representation of all of these frames."""
@@ -267,7 +270,6 @@ class S2S(nn.Module):
         """The states after a frame; `previous` are the masks of the frame before, (B, O, H, W) in 0..1."""
         slots = len(state[0])
         if self.reads_previous:
-            set_frames(self.encoder, 1)
             own = self.cell.read(self.encoder(_with_masks(read, previous))[-1])
         else:
             own = read.expand(slots, *read.shape).flatten(0, 1)
@@ -279,8 +281,8 @@ class S2S(nn.Module):
 
         Those of several frames, (T, O, B, C, h, w), give (T, B, O, H, W).
         """
-        set_frames(self.decoder, len(hidden) if hidden.dim() == 6 else 1)
-        logits = self.decoder(hidden.flatten(0, -4))
+        frames = len(hidden) if hidden.dim() == 6 else 1
+        logits = self.decoder(hidden.flatten(0, -4), frames)
         if logits.shape[2:] != tuple(size):
             logits = F.interpolate(logits, size=tuple(size), mode="bilinear")
         return logits.squeeze(1).unflatten(0, hidden.shape[:-3]).transpose(-3, -4)
