@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
+from helpers import boxes, written
 from vos_lightning.configuration import build_data
 from vos_lightning.data.clips import Augmentation, Clip, to_network
-from vos_lightning.data.images import write_mask
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
-from vos_lightning.data.videos import Video, video_of
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.runs.sweep import compose_train
 
@@ -24,19 +23,12 @@ FRAMES, STRIDE, LATE = 21, 5, 10  # every fifth frame is annotated; object 4 com
 @pytest.fixture
 def video(tmp_path: Path) -> Video:
     """A video whose frames have their number as brightness; object 2 moves on and is gone in frame 15."""
-    frames, masks = [], []
-    for t in range(FRAMES):
-        frames.append(tmp_path / f"{t:05d}.png")
-        Image.fromarray(np.full((*SIZE, 3), 10 * t, np.uint8)).save(frames[-1])
-        masks.append(tmp_path / f"mask{t}.png" if t % STRIDE == 0 else None)
-        if masks[-1] is not None:
-            labels = np.zeros(SIZE, np.uint8)
-            if t != 15:
-                labels[4:16, t : t + 12] = 2
-            if t >= LATE:
-                labels[20:30, 8:20] = 4
-            write_mask(masks[-1], labels)
-    return video_of("video", tuple(frames), tuple(masks))
+    frames, masks = [np.full((*SIZE, 3), 10 * t, np.uint8) for t in range(FRAMES)], {}
+    for t in range(0, FRAMES, STRIDE):
+        moving = [(2, 4, t, 12, 12)] if t != 15 else []
+        late = [(4, 20, 8, 10, 12)] if t >= LATE else []
+        masks[t] = boxes(*moving, *late, size=SIZE)
+    return written(tmp_path / "video", frames, masks)
 
 
 def times_of(clip: Clip) -> list[int]:
