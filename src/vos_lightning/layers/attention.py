@@ -1,4 +1,4 @@
-"""The non-local block: every position of a feature map attends to every other.
+"""The non-local block lets every position of a feature map attend to every other.
 
 Shapes: N images, C channels, h w feature cells.
 """
@@ -13,13 +13,19 @@ AFFINITIES = ("embedded_gaussian", "gaussian", "dot")
 
 
 class NonLocalBlock(nn.Module):
-    """x + BN(W(softmax(theta(x)^T phi(x)) g(x))), the identity at initialisation (Wang et al. 2018, eq. 6).
+    """The block gives x + BN(W(softmax(theta(x)^T phi(x)) g(x))) (Wang et al. 2018, eq. 6).
+
+    At first this is x itself.
 
     The 1x1 convolutions have no bias: that of phi cancels in the softmax, those of g and W in the BatchNorm.
 
     Args:
-        channels: C; theta, phi and g map to C / 2.
-        affinity: `embedded_gaussian` as above, `gaussian` softmax(x^T x), or `dot` theta^T phi / (h w).
+        channels: The maps have C channels; theta, phi and g map them to C / 2.
+        affinity: `embedded_gaussian` weighs positions as above, `gaussian` by softmax(x^T x), and `dot` by
+            theta^T phi / (h w).
+
+    Raises:
+        InputError: The affinity is unknown.
     """
 
     def __init__(self, channels: int, affinity: str = "embedded_gaussian") -> None:
@@ -50,7 +56,7 @@ class NonLocalBlock(nn.Module):
 
 
 def _points(x: Tensor) -> Tensor:
-    """A map (N, C, h, w) as (N, 1, hw, C): one head, channels last in memory.
+    """Brings a map (N, C, h, w) into the form (N, 1, hw, C): one head, channels last in memory.
 
     Only in this form does the attention do without the matrix of all pairs.
     """

@@ -1,4 +1,4 @@
-"""The one shared backbone: a torchvision classifier read as a feature pyramid.
+"""All models read frames through one backbone: a torchvision classifier that gives a feature pyramid.
 
 Shapes: N images, C channels, H W pixels. res2, res3, res4, res5 are the features at 1/4, 1/8, 1/16 and 1/32
 of the input size, rounded up; the names are those of ResNet's stages, whatever the network.
@@ -38,18 +38,20 @@ _NETWORKS = {
 
 
 class Backbone(nn.Module):
-    """A torchvision network without its classifier, in four stages.
+    """A backbone runs a torchvision network without its classifier, in four stages.
 
     Args:
-        name: resnet18, resnet34, resnet50, resnet101, vgg16, or for CPUs shufflenet_v2_x0_5, _x1_0.
-        weights: `imagenet` (torchvision's IMAGENET1K_V1), `none`, or the path of a torchvision state dict.
-        last: the last stage to keep, one of LEVELS.
-        in_channels: of the images; those after the first three get new weights.
-        fc6: adds VGG-16's first fully connected layer as a 7x7 convolution after the last stage.
+        name: The network is resnet18, resnet34, resnet50, resnet101, vgg16, or for CPUs shufflenet_v2_x0_5
+            or shufflenet_v2_x1_0.
+        weights: They come from `imagenet` (torchvision's IMAGENET1K_V1) or from a torchvision state dict,
+            whose path is given; `none` leaves them random.
+        last: This is the last stage to keep, one of LEVELS.
+        in_channels: So many channels the images have; those after the first three get new weights.
+        fc6: If true, VGG-16's first fully connected layer follows the last stage as a 7x7 convolution.
 
     Raises:
-        InputError: an unknown name, weights that cannot be had or do not fit, or fc6 elsewhere than at the
-            end of vgg16.
+        InputError: The name is unknown, the weights cannot be had or do not fit, or fc6 is asked for
+            elsewhere than at the end of vgg16.
     """
 
     def __init__(
@@ -106,14 +108,18 @@ class Backbone(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """The dilated backbone of torchvision's DeepLabV3, trained for semantic segmentation, kept as it is.
+    """The encoder of setting 3 runs the dilated backbone of torchvision's DeepLabV3.
+
+    It was trained for semantic segmentation, and further training leaves it as it is.
 
     Args:
-        name: deeplabv3_resnet50, deeplabv3_resnet101, or for CPUs deeplabv3_mobilenet_v3_large.
-        weights: `coco` (torchvision's COCO_WITH_VOC_LABELS_V1), `none`, or the path of a state dict.
+        name: The network is deeplabv3_resnet50, deeplabv3_resnet101, or for CPUs
+            deeplabv3_mobilenet_v3_large.
+        weights: They come from `coco` (torchvision's COCO_WITH_VOC_LABELS_V1) or from a state dict, whose
+            path is given; `none` leaves them random.
 
     Raises:
-        InputError: an unknown name, or weights that cannot be had or do not fit.
+        InputError: The name is unknown, or the weights cannot be had or do not fit.
     """
 
     def __init__(self, name: str, weights: str) -> None:
@@ -135,7 +141,7 @@ class DeepLab(nn.Module):
 
 
 def _as_convolution(layer: nn.Module) -> nn.Conv2d:
-    """VGG-16's fc6, which reads 512 maps of 7x7, at every place of larger maps."""
+    """Makes VGG-16's fc6, which reads 512 maps of 7x7, read every place of larger maps."""
     conv = nn.Conv2d(512, 4096, 7, padding=3)
     weight, bias = layer.state_dict().values()
     conv.load_state_dict({"weight": weight.view_as(conv.weight), "bias": bias})
@@ -154,7 +160,7 @@ def _widen_first(body: nn.Module, in_channels: int) -> None:
 
 
 def _with_weights(name: str, weights: str, published: str = "imagenet", **options: Any) -> nn.Module:
-    """A torchvision network; `published` is the word for the weights that torchvision publishes."""
+    """Builds a torchvision network; `published` is the word for the weights that torchvision publishes."""
     if weights == "none":
         return get_model(name, weights=None, **options)
     if weights == published:

@@ -1,4 +1,4 @@
-"""A trained model made ready to segment videos: the same function in fewer operations."""
+"""Here a trained model is made ready to segment videos: it does the same in fewer operations."""
 
 import copy
 from itertools import pairwise
@@ -15,15 +15,15 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def for_inference(model: Model, precision: str = "fp32") -> Model:
-    """A copy in eval mode with every BatchNorm folded into its convolution; it cannot be trained.
+    """Gives a copy in eval mode with every BatchNorm folded into its convolution; it cannot be trained.
 
     Args:
-        model: left as it is.
-        precision: `fp32`, whose masks are the model's but for rounding, or `bf16`, the encoder in bfloat16;
-            the recurrence, where rounding would feed back on itself, stays in float32.
+        model: It stays as it is.
+        precision: With `fp32` the masks are the model's but for rounding. With `bf16` the encoder runs in
+            bfloat16; the recurrence, where rounding would feed back on itself, stays in float32.
 
     Raises:
-        InputError: an unknown precision.
+        InputError: The precision is unknown.
     """
     if precision not in PRECISIONS:
         raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")

@@ -1,4 +1,4 @@
-"""Losses on masks.
+"""Losses compare predicted masks with the true ones.
 
 Shapes: B batch, O object slots, H W pixels.
 """
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
-    """1 - sum(p y) / (sum(p + y - p y) + 1e-6) over the pixels (Ventura et al. 2019, section 3.3).
+    """Takes 1 - sum(p y) / (sum(p + y - p y) + 1e-6) over the pixels (Ventura et al. 2019, section 3.3).
 
     Args:
-        masks: probabilities (..., H, W) in 0..1.
-        truth: masks (..., H, W) in 0..1, broadcast against `masks`.
+        masks: Probabilities p (..., H, W) lie in 0..1.
+        truth: Masks y (..., H, W) lie in 0..1 and are broadcast against `masks`.
 
     Returns:
-        Costs (...,) in 0..1; an empty truth costs 1 whatever the prediction, with gradient 0.
+        The costs (...,) lie in 0..1; an empty truth costs 1 whatever the prediction, with gradient 0.
     """
     intersection = (masks * truth).sum((-2, -1))
     union = (masks + truth).sum((-2, -1)) - intersection
@@ -23,5 +23,5 @@ def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
 
 
 def weighted_mean(costs: Tensor, weights: Tensor) -> Tensor:
-    """The mean of those costs (B, O) whose weight (B, O) is 1, or 0 where no weight is 1."""
+    """Takes the mean of those costs (B, O) whose weight (B, O) is 1; it is 0 where no weight is 1."""
     return (costs * weights).sum() / torch.clamp(weights.sum(), min=1)

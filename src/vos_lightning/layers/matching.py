@@ -1,4 +1,4 @@
-"""Which predicted slot stands for which true object, for zero-shot training.
+"""Zero-shot training must find which predicted slot stands for which true object.
 
 Shapes: B batch, O object slots.
 """
@@ -14,13 +14,14 @@ def match_slots(masks: Tensor, truth: Tensor, weights: Tensor, valid_only: bool 
     """Assigns true objects to slots by the Hungarian method on the soft IoU cost (Ventura et al. 2019, 3.3).
 
     Args:
-        masks: predictions (B, O, H, W) in 0..1 on the clip's first frame.
-        truth: masks (B, O, H, W), as many slots.
-        weights: (B, O) of the objects in the loss, 0 or 1.
-        valid_only: let only slots at the objects' own indices match, as the released code does; else any.
+        masks: Predictions (B, O, H, W) in 0..1 are those on the clip's first frame.
+        truth: True masks (B, O, H, W) have as many slots.
+        weights: The objects' weights (B, O) in the loss are 0 or 1.
+        valid_only: If true, only slots at the objects' own indices match, as in the released code, else any.
 
     Returns:
-        (B, O) int64: for each slot the true object it is trained on; the rest, which do not count, fill up.
+        A tensor (B, O) int64 says for each slot on which true object it is trained. Slots that match none
+        share out the objects of weight 0.
     """
     costs = soft_iou_cost(masks[:, :, None], truth[:, None])  # (B, slot, object)
     # Matched in main memory, so that a clip waits for its device twice and not at every index.

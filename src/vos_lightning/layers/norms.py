@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of a whole clip, of each of its frames, or of an earlier training.
+"""Batches are normalised by the statistics of a whole clip, of each of its frames, or of earlier training.
 
 Shapes: N images, C channels, H W pixels. A batch of T frames is frame-major: T equal chunks of B images each.
 """
@@ -15,7 +15,7 @@ from vos_lightning.errors import one_of
 
 
 class FrameBatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm that, in training, normalises each frame by the statistics of that frame alone.
+    """In training, this BatchNorm normalises each frame by the statistics of that frame alone.
 
     This is what the official RVOS code does by running its encoder frame by frame; the convolutions around
     it still see the whole clip at once.
@@ -29,7 +29,7 @@ class FrameBatchNorm2d(nn.BatchNorm2d):
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm that keeps its running statistics in training; scale and shift are still learnt."""
+    """This BatchNorm keeps its running statistics in training; scale and shift are still learnt."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises x (N, C, H, W) by the running statistics."""
@@ -53,7 +53,8 @@ def replace_batch_norms(module: nn.Module, mode: str) -> None:
 
     Args:
         module: It is changed in place, and may not be a norm itself.
-        mode: `clip` (one batch of all frames), `frame` (as in the official RVOS code) or `frozen`.
+        mode: `clip` takes statistics over all frames, `frame` over each alone, as in the official RVOS code,
+            and `frozen` over none.
 
     Raises:
         InputError: The mode is unknown.

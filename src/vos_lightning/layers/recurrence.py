@@ -1,4 +1,4 @@
-"""Convolutional cells: RVOS's with two recurrences, over objects and over frames, and S2S's over frames.
+"""RVOS's convolutional cells recur over objects and over frames, S2S's over frames alone.
 
 Shapes: B batch, O object slots, C hidden channels, h w feature cells. Slots come before the batch, so that
 one slot and all slots are both plain batches of maps. The spatial state is that of the slot before in the
@@ -20,11 +20,12 @@ from vos_lightning.errors import InputError, one_of
 
 
 class SplitConv2d(nn.Conv2d):
-    """A 3x3 convolution over named parts of a concatenation, applied to any of them; the rest counts as zero.
+    """This 3x3 convolution reads named parts of a concatenation; a part not given counts as zero.
 
     Args:
-        parts: name -> channels, in order of concatenation; parts of no channels may not be given.
-        out_channels: channels of the result.
+        parts: Each name stands before its part's channels, in the order of concatenation. An input may not
+            be given for a part of no channels.
+        out_channels: So many channels the result has.
     """
 
     def __init__(self, parts: dict[str, int], out_channels: int) -> None:
@@ -35,20 +36,20 @@ class SplitConv2d(nn.Conv2d):
             start += width
 
     def kernel(self, *parts: str) -> Tensor:
-        """The weights that act on these parts, (out, C of the parts, 3, 3), in autocast's data type.
+        """Gives the weights that act on these parts, (out, C of the parts, 3, 3), in autocast's data type.
 
-        Autocast keeps the casts of whole parameters alone; it would cast a part at each of its uses.
+        Autocast keeps only the casts of whole parameters; it would cast a part at each of its uses.
         """
         device = self.weight.device.type
         kernel = torch.cat([self.weight[:, self.slices[part]] for part in parts], 1)
         return kernel.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else kernel
 
     def over_slots(self, skip: Tensor, **inputs: Tensor | None) -> Tensor:
-        """The convolution without its spatial part, for all slots: (O, B, out, h, w), or (1, B, out, h, w).
+        """Convolves all parts but the spatial one, for all slots: (O, B, out, h, w), or (1, B, out, h, w).
 
         Args:
-            skip: (B, C, h, w), shared by the slots.
-            inputs: (O, B, C_part, h, w) or None.
+            skip: The slots share this part, (B, C, h, w).
+            inputs: Each other part is (O, B, C_part, h, w), or None where it is missing.
         """
         shared = F.conv2d(skip, self.kernel("skip"), self.bias, padding=1).unsqueeze(0)
         given = {name: x.flatten(0, 1) for name, x in inputs.items() if x is not None}
@@ -61,7 +62,7 @@ class SplitConv2d(nn.Conv2d):
 def _scan(
     update: Callable[..., tuple[Tensor, ...]], slots: int, spatial: bool, *terms: Tensor | None
 ) -> Tensor:
-    """Runs `update(state or None, *terms of a slot)` over slots; joins its first outputs, (O, B, C, h, w).
+    """Runs `update(state or None, *terms of a slot)` over slots and joins its first outputs, (O, B, C, h, w).
 
     Without the spatial recurrence all slots are one batch.
     """
@@ -80,10 +81,10 @@ def _scan(
 
 
 class ConvLSTM(nn.Module):
-    """RVOS's ConvLSTM (Ventura et al. 2019, section 3.2): no peepholes.
+    """RVOS's ConvLSTM has no peepholes (Ventura et al. 2019, section 3.2).
 
-    Gates in the order input, forget, output, cell. The cell state passes from object to object only; over
-    time only the hidden state does.
+    Its gates stand in the order input, forget, output, cell. The cell state passes from object to object
+    only; from frame to frame only the hidden state passes.
     """
 
     def __init__(self, below: int, skip: int, mask: int, hidden: int) -> None:
@@ -100,15 +101,16 @@ class ConvLSTM(nn.Module):
         temporal: Tensor | None,
         spatial: bool = True,
     ) -> Tensor:
-        """Hidden states of one frame, (O, B, C, h, w).
+        """Gives the hidden states of one frame, (O, B, C, h, w).
 
         Args:
-            slots: O.
-            skip: (B, C_skip, h, w).
-            below: hidden state of the level below at this size, (O, B, C_below, h, w); None at level 0.
-            mask: previous masks at this size, (O, B, 1, h, w), or None.
-            temporal: hidden states of the frame before, (O, B, C, h, w), or None.
-            spatial: whether a slot reads the state of the slot before.
+            slots: There are O.
+            skip: The encoder's maps are (B, C_skip, h, w).
+            below: Hidden states of the level below, at this size, are (O, B, C_below, h, w); at level 0 there
+                are None.
+            mask: Previous masks at this size are (O, B, 1, h, w), or None if the cell reads no masks.
+            temporal: Hidden states of the frame before are (O, B, C, h, w); the first frame has None.
+            spatial: If true, a slot reads the state of the slot before.
         """
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
         update = partial(self._update, self.gates.kernel("spatial"))
@@ -128,13 +130,17 @@ class ConvLSTM(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """STESA-GRU's cell (Valderrama and Rueda, section 4.1), eqs. 4 to 9.
+    """STESA-GRU's cell follows eqs. 4 to 9 (Valderrama and Rueda, section 4.1).
 
     Args:
-        below, skip, mask, hidden: channels of the inputs and of the state.
-        reset_gates: 1 gate on the sum of both states (eq. 7), or 2, one for each (Table 3).
-        form: `released`, where the current memory is linear and a further 3x3 convolution acts on the reset
-            state, or `printed`, eqs. 6 and 7 to the letter: a sigmoid and no such convolution.
+        below, skip, mask, hidden: So many channels the inputs and the state have.
+        reset_gates: One gate acts on the sum of both states (eq. 7), or each of two on its own (Table 3).
+        form: In the `released` form the current memory is linear, and a further 3x3 convolution acts on the
+            reset state. The `printed` one takes eqs. 6 and 7 to the letter: it has a sigmoid and no such
+            convolution.
+
+    Raises:
+        InputError: `reset_gates` or `form` is none of these.
     """
 
     def __init__(
@@ -161,7 +167,7 @@ class ConvGRU(nn.Module):
         temporal: Tensor | None,
         spatial: bool = True,
     ) -> Tensor:
-        """Hidden states of one frame, (O, B, C, h, w); arguments as `ConvLSTM.forward`."""
+        """Gives the hidden states of one frame, (O, B, C, h, w), with `ConvLSTM.forward`'s arguments."""
         gates = self.gates.over_slots(skip, below=below, mask=mask, temporal=temporal)
         current = self.current.over_slots(skip, below=below, mask=mask)
         update = partial(self._update, self.gates.kernel("spatial"))
@@ -193,19 +199,21 @@ CELLS = {"lstm": ConvLSTM, "gru": ConvGRU}
 
 
 class SequenceConvLSTM(nn.Module):
-    """A ConvLSTM over frames (Shi et al. 2015) that keeps cell and hidden state, as in S2S.
+    """S2S's ConvLSTM runs over frames and keeps cell and hidden state (Shi et al. 2015).
 
-    Gates in the order input, forget, output, cell, on the concatenation [input | hidden].
+    Its gates stand in the order input, forget, output, cell and read the concatenation [input | hidden].
 
     Args:
-        inputs, hidden: channels of the input and of both states.
-        activation: of the candidate and of the cell's output: `relu` (Xu et al. 2018) or `tanh`.
-        peepholes: how the gates also read the cell state: `none`; `channel`, by one weight a channel, zero at
-            first; or `cell`, by one a channel and cell (Jain), drawn as the author draws them.
-        cells: (h, w) of the maps, for peepholes of each cell.
+        inputs, hidden: So many channels the input and both states have.
+        activation: It acts on the candidate and on the cell's output, and is `relu` (Xu et al. 2018) or
+            `tanh`.
+        peepholes: With them the gates also read the cell state. There are `none`, or one weight for each
+            `channel`, zero at first, or one for each channel and `cell` (Jain), drawn as the author draws
+            them.
+        cells: The maps are (h, w), which peepholes of each cell must know.
 
     Raises:
-        InputError: a field with an unknown value, or maps of other cells than the peepholes'.
+        InputError: A field has an unknown value, or the maps have other cells than the peepholes.
     """
 
     def __init__(
@@ -229,11 +237,11 @@ class SequenceConvLSTM(nn.Module):
             self.peepholes = nn.Parameter(torch.empty(3, hidden, *cells).uniform_(-bound, bound))
 
     def read(self, x: Tensor) -> Tensor:
-        """The inputs' share of the gates, (N, 4 C, h, w), for frames (N, C_in, h, w) of any times at once."""
+        """Gives the inputs' share of the gates, (N, 4 C, h, w), for frames (N, C_in, h, w) of any times."""
         return F.conv2d(x, self.gates.kernel("input"), self.gates.bias, padding=1)
 
     def forward(self, read: Tensor, cell: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The next cell and hidden state (N, C, h, w) from a frame's `read` and those before."""
+        """Gives the next cell and hidden state (N, C, h, w) from a frame's `read` and those before."""
         self._check_cells(read.shape[2:])
         gates = read + F.conv2d(hidden, self.gates.kernel("hidden"), padding=1)
         i, f, o, g = gates.chunk(4, dim=1)

@@ -1,4 +1,7 @@
-"""Weights from files: strict loading with errors that name the key, and the official RVOS checkpoints."""
+"""Weights are read from files, the official RVOS checkpoints among them.
+
+Loading is strict, and its errors name the key.
+"""
 
 import hashlib
 import io
@@ -40,7 +43,7 @@ def _check_size(path: Path) -> None:
 
 
 def checkpoint_hash(path: Path) -> str:
-    """8 hex digits of a checkpoint's content, a file's or a folder's encoder.pt and decoder.pt.
+    """Hashes a checkpoint's content, a file's or a folder's encoder.pt and decoder.pt, to 8 hex digits.
 
     Raises InputError if it is not there.
     """
@@ -54,10 +57,11 @@ def checkpoint_hash(path: Path) -> str:
 
 
 def load_strictly(module: nn.Module, state: Any, source: Path | str) -> None:
-    """Loads a state dict whose keys, shapes and types must all fit, of finite numbers.
+    """Loads a state dict whose keys, shapes and types must all fit, and whose numbers must be finite.
 
     Raises:
-        InputError: names the file, the first missing, unexpected or unfit key, and how many there are.
+        InputError: A key is missing, unexpected or unfit. The message names the file, the first such key,
+            and how many more there are.
     """
     check_fits(module, state, source)
     expected = module.state_dict()
@@ -68,7 +72,10 @@ def load_strictly(module: nn.Module, state: Any, source: Path | str) -> None:
 
 
 def check_fits(module: nn.Module, state: Any, source: Path | str) -> None:
-    """Raises InputError as `load_strictly` unless keys, shapes and types fit; the module may be on `meta`."""
+    """Raises the InputError of `load_strictly` unless keys, shapes and types fit.
+
+    The module may be on the `meta` device.
+    """
     if not isinstance(state, Mapping):
         raise InputError(f"{source}: holds a {type(state).__name__}, not weights by name.")
     expected = module.state_dict()
@@ -96,7 +103,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def check_resumable(path: Path, task: nn.Module) -> None:
-    """Loads a checkpoint's weights. Raises InputError if training cannot go on from it, broken or foreign."""
+    """Loads a checkpoint's weights.
+
+    Raises InputError if it is broken or foreign, so that training cannot go on from it.
+    """
     content = read_checkpoint(path)
     parts = {"state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "stages", "train_loss"}
     lacking = sorted(parts - content.keys()) if isinstance(content, dict) else sorted(parts)
@@ -106,7 +116,7 @@ def check_resumable(path: Path, task: nn.Module) -> None:
 
 
 def _fault(value: Any, expected: Tensor) -> str | None:
-    """What is wrong with a value as a weight, if anything."""
+    """Says what is wrong with a value as a weight, or gives None if nothing is."""
     if (
         not isinstance(value, Tensor)
         or value.is_nested
@@ -127,10 +137,13 @@ def read_model_weights(path: Path) -> dict[str, Tensor]:
     """Reads a model's weights: a checkpoint written by `vos-train`, or a folder with the official RVOS files.
 
     Args:
-        path: a .ckpt file, or a folder that holds encoder.pt and decoder.pt.
+        path: It is a .ckpt file, or a folder that holds encoder.pt and decoder.pt.
 
     Returns:
-        A state dict of `models.rvos.RVOS`.
+        The weights by their names in the model's own state dict; of a folder, in that of `RVOS`.
+
+    Raises:
+        InputError: A file is missing, cannot be read or holds no weights.
     """
     if path.is_dir():
         return _official_rvos(path)

@@ -1,4 +1,4 @@
-"""RVOS (Ventura et al. 2019) and STESA-GRU (Valderrama and Rueda), which is RVOS with other parts.
+"""STESA-GRU (Valderrama and Rueda) is RVOS (Ventura et al. 2019) with other parts; one network is both.
 
 Shapes: B batch, T frames, O object slots, C channels, H W pixels of the network's input, h w feature cells.
 Levels run from coarse to fine: res5 at 1/32, res4, res3, res2 at 1/4 of the input.
@@ -23,7 +23,7 @@ State = tuple[Tensor, ...]  # one (O, B, C, h, w) a level: the hidden states of 
 
 
 class Step(NamedTuple):
-    """What one frame gives: logits (B, O, H, W), the next state, auxiliary logits (B, O, h, w) or None."""
+    """One frame gives logits (B, O, H, W), the next state, and auxiliary logits (B, O, h, w) or None."""
 
     logits: Tensor
     state: State | None
@@ -31,12 +31,12 @@ class Step(NamedTuple):
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, corners aligned, as every up-sampling of the official code."""
+    """Resizes maps bilinearly with corners aligned, as every up-sampling of the official code does."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
 
 
 class Skip(nn.Module):
-    """3x3 convolution and BatchNorm between a backbone stage and the decoder."""
+    """A 3x3 convolution and a BatchNorm lie between a stage of the backbone and the decoder."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Skip(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Backbone, non-local block and skip convolutions: frames to a feature pyramid."""
+    """Backbone, non-local block and skip convolutions turn frames into a feature pyramid."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four recurrent levels and the mask head (Ventura et al. 2019, section 3.2)."""
+    """The decoder has four recurrent levels and the mask head (Ventura et al. 2019, section 3.2)."""
 
     def __init__(
         self, cell: str, skips: Sequence[int], hidden: Sequence[int], mask: int, **options: Any
@@ -97,7 +97,10 @@ class Decoder(nn.Module):
     def forward(
         self, slots: int, skips: Features, masks: Features | None, state: State | None, spatial: bool
     ) -> State:
-        """Hidden states (O, B, C, h, w) of every level for one frame; arguments as `RVOS.step`."""
+        """Gives the hidden states (O, B, C, h, w) of every level for one frame.
+
+        The arguments are those of `RVOS.step`, the previous masks as a pyramid (O, B, h, w).
+        """
         hidden: list[Tensor] = []
         for level, cell in enumerate(self.cells):
             skip = skips[level]
@@ -110,34 +113,35 @@ class Decoder(nn.Module):
         return tuple(hidden)
 
     def head(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (B, O, H, W) from the finest level's hidden states (O, B, C, h, w)."""
+        """Gives the logits (B, O, H, W) of the finest level's hidden states (O, B, C, h, w)."""
         x = hidden.flatten(0, 1)
         x = self.conv_out(resize(x, [2 * n for n in x.shape[2:]]))
         return _batch_first(resize(x, size), len(hidden))
 
 
 class RVOS(nn.Module):
-    """A recurrent decoder over objects and frames on a feature pyramid.
+    """RVOS encodes frames as feature pyramids; its decoder recurs over objects and over frames.
 
     Args:
-        backbone: name of a `Backbone`.
-        weights: the backbone's weights, see `Backbone`.
-        hidden: channels of the coarsest level; the finer ones have a half, a quarter and an eighth.
-        cell: `lstm` (RVOS) or `gru` (STESA-GRU).
-        reset_gates, gru_form: of `ConvGRU`; they mean nothing to `lstm`.
-        recurrence: `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no state
-            passes between objects, from the second frame on).
-        mask_input: True for the one-shot decoder, which reads the previous masks; False for the zero-shot.
-        feeds_unstarted: whether a slot reads its own output as previous mask before its object starts too, as
-            in the released code, or an empty mask.
-        nonlocal_position: `none`, `res3`, `res4` or `res5`: the stage whose skip gets a non-local block.
-        affinity: of `NonLocalBlock`.
-        feeds_next_stage: whether the block's output also feeds the next stage, not its skip alone.
-        auxiliary: whether a 1x1 head predicts masks at the block's scale (STESA-GRU, section 4.2).
-        bn: which batch statistics normalise in training, see `replace_batch_norms`.
+        backbone: `Backbone` lists the names.
+        weights: `Backbone` says where they come from.
+        hidden: So many channels the coarsest level has; the finer ones have a half, a quarter and an eighth.
+        cell: It is `lstm` (RVOS) or `gru` (STESA-GRU).
+        reset_gates, gru_form: `ConvGRU` explains them; they mean nothing to `lstm`.
+        recurrence: It is `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no
+            state passes between objects, from the second frame on).
+        mask_input: If true, the decoder is one-shot and reads the previous masks; if false, it is zero-shot.
+        feeds_unstarted: If true, a slot reads its own output as previous mask before its object starts too,
+            as in the released code; if false, it reads an empty mask until then.
+        nonlocal_position: The skip of this stage, `res3`, `res4` or `res5`, has a non-local block; `none`
+            leaves it out.
+        affinity: `NonLocalBlock` explains it.
+        feeds_next_stage: If true, the block's output feeds the next stage too, and not its skip alone.
+        auxiliary: If true, a 1x1 head predicts masks at the block's scale (STESA-GRU, section 4.2).
+        bn: `replace_batch_norms` says by which statistics training normalises.
 
     Raises:
-        InputError: a field with an unknown value or fields that do not go together.
+        InputError: A field has an unknown value, or fields do not go together.
     """
 
     def __init__(
@@ -177,7 +181,7 @@ class RVOS(nn.Module):
         self.auxiliary = auxiliary
 
     def encode(self, frames: Tensor) -> list[Features]:
-        """Features of a whole clip at once: frames (B, T, 3, H, W), normalised, to T pyramids.
+        """Encodes a whole clip at once: normalised frames (B, T, 3, H, W) give T pyramids.
 
         An encoder of another data type than the frames' gives features of theirs.
         """
@@ -195,14 +199,14 @@ class RVOS(nn.Module):
         previous: Tensor | None,
         state: State | None,
     ) -> Step:
-        """One frame: the masks of `slots` objects from its features and what came before.
+        """Segments one frame: gives the masks of `slots` objects from its features and what came before.
 
         Args:
-            features: one element of what `encode` returns.
-            slots: O.
-            size: (H, W).
-            previous: previous masks (B, O, H, W) in 0..1; None without `mask_input`.
-            state: of the frame before; None at the first frame.
+            features: They are one element of what `encode` gives.
+            slots: There are O.
+            size: The masks are (H, W).
+            previous: Previous masks (B, O, H, W) lie in 0..1; without `mask_input` they are None.
+            state: It is that of the frame before; the first frame has None.
         """
         masks = _mask_pyramid(previous.transpose(0, 1)) if previous is not None else None
         spatial = self.recurrence != "temporal" or state is None
@@ -219,12 +223,15 @@ class RVOS(nn.Module):
 
 
 def _batch_first(maps: Tensor, slots: int) -> Tensor:
-    """Maps (O * B, 1, H, W) as (B, O, H, W)."""
+    """Brings maps (O * B, 1, H, W) into the form (B, O, H, W)."""
     return maps.unflatten(0, (slots, -1)).squeeze(2).transpose(0, 1)
 
 
 def _mask_pyramid(masks: Tensor) -> Features:
-    """Previous masks (O, B, H, W) in 0..1 at 1/32, 1/16, 1/8 and 1/4: maxima of 4x4, then of 2x2 cells."""
+    """Shrinks previous masks (O, B, H, W) in 0..1 to 1/32, 1/16, 1/8 and 1/4 of their size.
+
+    A cell is the maximum of 4x4 pixels and, at each coarser level, of 2x2 cells.
+    """
     height, width = masks.shape[2:]
     padded = F.pad(masks, (0, -width % 4, 0, -height % 4))
     pyramid = [padded.unflatten(2, (-1, 4)).amax(3).unflatten(3, (-1, 4)).amax(4)]

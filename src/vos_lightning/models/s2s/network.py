@@ -1,4 +1,4 @@
-"""S2S (Xu et al. 2018) and its variant with a video representation (Jain).
+"""This network is S2S (Xu et al. 2018) or its variant with a video representation (Jain).
 
 An initialiser turns the first frame and an object's mask into the state of a ConvLSTM, which reads one
 encoded frame after the other; a decoder turns its hidden state into the object's mask. Objects do not see
@@ -23,7 +23,7 @@ State = tuple[Tensor, Tensor]  # cell and hidden state, (O, B, C, h, w) each
 
 
 class Unit(nn.Sequential):
-    """Convolution, BatchNorm if `norm`, ReLU: (N, C_in, h, w) to (N, C_out, h, w)."""
+    """A convolution, a BatchNorm if `norm`, and a ReLU map (N, C_in, h, w) to (N, C_out, h, w)."""
 
     def __init__(self, in_channels: int, out_channels: int, size: int, norm: bool = False) -> None:
         conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2)
@@ -31,15 +31,15 @@ class Unit(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """A backbone and 1x1 heads with ReLU on its deepest features.
+    """1x1 heads with ReLU read the deepest features of a backbone.
 
     Args:
-        backbone: reads the frame and perhaps a mask as a fourth channel.
-        hidden: channels of each head.
-        heads: their number.
-        stride: pixels of a cell; features of another one are averaged or repeated.
-        norm: whether heads and entry have a BatchNorm.
-        entry: whether a 3x3 unit takes frame and mask to the backbone's three channels (Jain, section 3.2).
+        backbone: It reads the frame and perhaps a mask as a fourth channel.
+        hidden: So many channels each head has.
+        heads: There are so many.
+        stride: A cell is so many pixels wide and high; features of another stride are averaged or repeated.
+        norm: If true, heads and entry have a BatchNorm.
+        entry: If true, a 3x3 unit takes frame and mask to the backbone's three channels (Jain, section 3.2).
     """
 
     def __init__(
@@ -71,15 +71,16 @@ class Trunk(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Layers that double the size, then a 5x5 convolution to logits (Xu et al. 2018, section 4.1).
+    """Layers that double the size lead to a 5x5 convolution to logits (Xu et al. 2018, section 4.1).
 
     Args:
-        hidden: channels of the hidden state.
-        widths: channels of each layer.
-        upsampling: `bilinear`, after 5x5 convolutions, or `transposed`, 5x5 convolutions of stride 2.
-        units: 5x5 convolutions of a bilinear layer.
-        last_unit: whether one more follows the layers.
-        norm: whether a BatchNorm follows each convolution, the one to logits too.
+        hidden: So many channels the hidden state has.
+        widths: There is one layer for each number, with so many channels.
+        upsampling: A `bilinear` layer resizes after 5x5 convolutions; a `transposed` one is a transposed 5x5
+            convolution of stride 2.
+        units: So many 5x5 convolutions a bilinear layer has.
+        last_unit: If true, one more convolution follows the layers.
+        norm: If true, a BatchNorm follows each convolution, the one to logits too.
     """
 
     def __init__(
@@ -109,11 +110,11 @@ class Decoder(nn.Module):
 
 
 class VideoRepresentation(nn.Module):
-    """A ConvLSTM over all frames whose last hidden state joins each frame's features (Jain, section 3.8).
+    """A ConvLSTM reads all frames; its last hidden state joins each frame's features (Jain, section 3.8).
 
     Args:
-        cell: the ConvLSTM.
-        norm: whether the unit that joins them has a BatchNorm.
+        cell: It is that ConvLSTM.
+        norm: If true, the unit that joins them has a BatchNorm.
     """
 
     def __init__(self, cell: SequenceConvLSTM, norm: bool) -> None:
@@ -122,7 +123,7 @@ class VideoRepresentation(nn.Module):
         self.join = Unit(2 * hidden, hidden, 3, norm)
 
     def forward(self, frames: list[Tensor]) -> list[Tensor]:
-        """Features (B, C, h, w) of T frames, each with the representation of all of them."""
+        """Joins the features (B, C, h, w) of each of T frames with the representation of all of them."""
         cell = hidden = torch.zeros_like(frames[0])
         for read in self.cell.read(torch.cat(frames)).chunk(len(frames)):
             cell, hidden = self.cell(read, cell, hidden)
@@ -131,34 +132,35 @@ class VideoRepresentation(nn.Module):
 
 
 class S2S(nn.Module):
-    """Sequence-to-sequence segmentation of one object, or of several side by side.
+    """S2S turns a sequence of frames into one of masks, of one object or of several side by side.
 
     A frame goes through `encode`, `read`, `advance` and `decode`; `start` gives the state before the second.
 
     Args:
-        backbone: name of a `Backbone`; initialiser and encoder have one each.
-        weights: the backbones' weights, see `Backbone`.
-        level: the backbone's stage at whose scale the states are; each level is one layer of the decoder.
-        fc6: of `Backbone`.
-        hidden: C; the decoder's layers have C, C/2, C/4, C/8, C/8 channels, as many as it takes.
-        initializer: False sets the hidden state to the mask itself and the cell state to zero.
-        encoder: `frame`; `previous_mask`, which also reads the object's mask of the frame before; or
-            `merged`, which does so with the initialiser's own backbone.
-        mask_entry: how masks enter a backbone: `channel`, a fourth one of its first convolution, or `unit`,
+        backbone: `Backbone` lists the names; initialiser and encoder have one each.
+        weights: `Backbone` says where they come from.
+        level: The states have the scale of this stage; each level is one layer of the decoder.
+        fc6: `Backbone` explains it.
+        hidden: The states have C channels, the decoder's layers C, C/2, C/4, C/8, C/8, as many as it takes.
+        initializer: If false, the hidden state starts as the mask itself and the cell state as zero.
+        encoder: A `frame` encoder reads the frame alone. A `previous_mask` one also reads the object's mask
+            of the frame before, and a `merged` one does so with the initialiser's own backbone.
+        mask_entry: Masks enter a backbone by a fourth `channel` of its first convolution, or by a `unit`,
             the entry of `Trunk`.
-        activation, peepholes: of `SequenceConvLSTM`.
-        size: (H, W), for peepholes of each cell; the network then takes no other.
-        upsampling, units, last_unit: of `Decoder`.
-        norm: whether BatchNorm follows every convolution of heads, entry, decoder and what joins the
+        activation, peepholes: `SequenceConvLSTM` explains them.
+        size: Peepholes of each cell need the input's (H, W); the network then takes no other.
+        upsampling, units, last_unit: `Decoder` explains them.
+        norm: If true, a BatchNorm follows every convolution of heads, entry, decoder and what joins the
             representation.
-        video: `none`; or `clip`, which adds the representation of all frames that `read` is given.
-        window: frames of a representation when a video is segmented; 0 is the whole video.
-        bn: which batch statistics normalise in training, see `replace_batch_norms`.
-        deeplab: whether the encoder's backbone is a `DeepLab` (setting 3).
-        deeplab_network, deeplab_weights: of `DeepLab`.
+        video: With `clip`, features are joined with the representation of all frames that `read` is given;
+            with `none` they are not.
+        window: When a video is segmented, a representation is of so many frames; 0 means the whole video.
+        bn: `replace_batch_norms` says by which statistics training normalises.
+        deeplab: If true, the encoder's backbone is a `DeepLab` (setting 3).
+        deeplab_network, deeplab_weights: `DeepLab` explains them.
 
     Raises:
-        InputError: a field with an unknown value or fields that do not go together.
+        InputError: A field has an unknown value, or fields do not go together.
     """
 
     mask_input = True  # one-shot
@@ -230,16 +232,16 @@ class S2S(nn.Module):
         replace_batch_norms(self, bn)
 
     def _cells(self, size: Sequence[int]) -> tuple[int, int]:
-        """(h, w) of the states for an input of (H, W)."""
+        """Gives the states' (h, w) for an input of (H, W)."""
         height, width = size
         return -(-height // self.stride), -(-width // self.stride)
 
     def start(self, frame: Tensor, masks: Tensor) -> State:
-        """The states after the given frame.
+        """Gives the states after the frame whose masks are given.
 
         Args:
-            frame: (B, 3, H, W), normalised.
-            masks: the objects' masks there, (B, O, H, W) in 0..1.
+            frame: The frame (B, 3, H, W) is normalised.
+            masks: The objects' masks there, (B, O, H, W), lie in 0..1.
         """
         if self.initializer is not None:
             cell, hidden = self.initializer(_with_masks(frame, masks))[:2]
@@ -251,15 +253,21 @@ class S2S(nn.Module):
         return cell.unflatten(0, (slots, -1)), hidden.unflatten(0, (slots, -1))
 
     def encode(self, frames: Tensor) -> list[Tensor]:
-        """Features of a clip (B, T, 3, H, W) at once: T times (B, C, h, w); frames as they are if the encoder
-        reads masks too."""
+        """Encodes a clip (B, T, 3, H, W) at once: T times (B, C, h, w).
+
+        An encoder that reads masks too cannot do so yet; it gives the frames (B, 3, H, W) themselves.
+        """
         if self.reads_previous:
             return list(frames.unbind(1))
         length = frames.shape[1]
         return list(self.encoder(frames.transpose(0, 1).flatten(0, 1), length)[0].chunk(length))
 
     def read(self, features: list[Tensor]) -> list[Tensor]:
-        """What the ConvLSTM reads of each frame: features with the representation of all of these frames."""
+        """Gives what the ConvLSTM reads of each frame, (B, 4 C, h, w), from what `encode` gave.
+
+        With a video representation, it is of all of these frames. An encoder that reads masks too cannot
+        do so yet; it gives the frames themselves.
+        """
         if self.reads_previous:
             return features
         if self.video is not None:
@@ -267,7 +275,7 @@ class S2S(nn.Module):
         return list(self.cell.read(torch.cat(features)).chunk(len(features)))
 
     def advance(self, read: Tensor, state: State, previous: Tensor) -> State:
-        """The states after a frame; `previous` are the masks of the frame before, (B, O, H, W) in 0..1."""
+        """Gives the states after a frame; `previous` are the masks before it, (B, O, H, W) in 0..1."""
         slots = len(state[0])
         if self.reads_previous:
             own = self.cell.read(self.encoder(_with_masks(read, previous))[-1])
@@ -277,7 +285,7 @@ class S2S(nn.Module):
         return cell.unflatten(0, (slots, -1)), hidden.unflatten(0, (slots, -1))
 
     def decode(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (B, O, H, W) of hidden states (O, B, C, h, w), where `size` is (H, W).
+        """Gives the logits (B, O, H, W) of hidden states (O, B, C, h, w), where `size` is (H, W).
 
         Those of several frames, (T, O, B, C, h, w), give (T, B, O, H, W).
         """
@@ -289,6 +297,6 @@ class S2S(nn.Module):
 
 
 def _with_masks(frame: Tensor, masks: Tensor) -> Tensor:
-    """A frame (B, 3, H, W) beside each of its masks (B, O, H, W): (O * B, 4, H, W)."""
+    """Puts a frame (B, 3, H, W) beside each of its masks (B, O, H, W): (O * B, 4, H, W)."""
     per_object = masks.transpose(0, 1).unsqueeze(2)
     return torch.cat([frame.expand(len(per_object), *frame.shape), per_object], 2).flatten(0, 1)
