@@ -14,11 +14,13 @@ from vos_lightning.data.clips import Clip
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.videos import Video, video_of
 from vos_lightning.layers.recurrence import SequenceConvLSTM
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.fields import ClipTraining, MaskStage, RVOSFields
+from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage, unroll
+from vos_lightning.models.s2s.fields import ObjectStage, ObjectTraining, S2SFields
+from vos_lightning.models.s2s.module import StateTraining, unroll
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import Optimisation
+from vos_lightning.models.training import Optimisation, TrainingModule
 
 # --- masks, frames, videos -------------------------------------------------------------------------------
 
@@ -55,21 +57,32 @@ def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]
 
 # --- a small network of each kind, and what trains it ----------------------------------------------------
 
+
+def small_rvos(backbone: str, **fields: Any) -> RVOS:
+    """A small network of random weights."""
+    return RVOS(RVOSFields(backbone=backbone, weights="none", hidden=16, **fields))
+
+
+def tiny_s2s(backbone: str, **fields: Any) -> S2S:
+    """The same of S2S."""
+    return S2S(S2SFields(backbone=backbone, weights="none", fc6=False, hidden=16, **fields))
+
+
 NETWORKS: dict[str, Callable[[str], RVOS | S2S]] = {  # by the backbone's name
-    "rvos": lambda b: RVOS(b, "none", hidden=16),
-    "rvos_zero_shot": lambda b: RVOS(b, "none", hidden=16, mask_input=False),
-    "stesa_gru": lambda b: RVOS(b, "none", hidden=16, cell="gru", nonlocal_position="res4", auxiliary=True),
-    "s2s": lambda b: S2S(b, "none", fc6=False, hidden=16),
-    "s2s-previous_mask": lambda b: S2S(b, "none", fc6=False, hidden=16, encoder="previous_mask"),
-    "s2s_video": lambda b: S2S(b, "none", fc6=False, hidden=16, video="clip", mask_entry="unit"),
+    "rvos": small_rvos,
+    "rvos_zero_shot": lambda b: small_rvos(b, mask_input=False),
+    "stesa_gru": lambda b: small_rvos(b, cell="gru", nonlocal_position="res4", auxiliary=True),
+    "s2s": tiny_s2s,
+    "s2s-previous_mask": lambda b: tiny_s2s(b, encoder="previous_mask"),
+    "s2s_video": lambda b: tiny_s2s(b, video="clip", mask_entry="unit"),
 }
 
 
-def task(model: RVOS | S2S) -> Segmentation | ObjectSegmentation:
+def task(model: RVOS | S2S) -> TrainingModule:
     """What trains a network, in one stage of one epoch."""
     if isinstance(model, S2S):
-        return ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
-    return Segmentation(model, Optimisation(), [MaskStage(1)])
+        return StateTraining(model, ObjectTraining(stages=(ObjectStage(epochs=1),)), Optimisation())
+    return MaskTraining(model, ClipTraining(stages=(MaskStage(epochs=1),)), Optimisation())
 
 
 def noise_clip(mask: np.ndarray, frames: int) -> Clip:
@@ -99,7 +112,7 @@ SMALL_S2S: dict[str, Any] = {
 def small_s2s(seed: int = 0, **fields) -> S2S:
     """A small network whose peepholes, if any, are open."""
     torch.manual_seed(seed)
-    model = S2S(**(SMALL_S2S | fields))
+    model = S2S(S2SFields(**(SMALL_S2S | fields)))
     for part in model.modules():
         if isinstance(part, SequenceConvLSTM) and part.peepholes is not None:
             nn.init.normal_(part.peepholes)

@@ -12,9 +12,9 @@ from vos_lightning.atomic import replacing, write_text
 from vos_lightning.data.images import read_mask, write_mask
 from vos_lightning.errors import InputError
 from vos_lightning.runs.callbacks import History
-from vos_lightning.runs.folder import Run, write_json
+from vos_lightning.runs.folder import Folder, write_json
 
-SETTINGS: dict = {"data": {}, "train": {}}  # of some run
+IDENTITY: dict = {"fields": {}, "data": {}, "sources": {}}  # of some run
 
 
 def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_metrics_are_whole_while_they_are_written(tmp_path: Path, monkeypatch: p
 
 
 def hold(folder: Path, order) -> None:
-    with Run(SETTINGS, folder).claimed():
+    with Folder(folder, IDENTITY).claimed({}):
         order.put("held")
         time.sleep(0.3)
         order.put("released")
@@ -67,7 +67,7 @@ def test_a_run_is_worked_on_by_one_process(tmp_path: Path, capsys: pytest.Captur
     other = context.Process(target=hold, args=(tmp_path, order))
     other.start()
     assert order.get(timeout=10) == "held"
-    with Run(SETTINGS, tmp_path).claimed():
+    with Folder(tmp_path, IDENTITY).claimed({}):
         assert order.get(timeout=10) == "released"
     other.join()
     assert "another process works on this run" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with (
         pytest.raises(InputError, match="file/run: cannot be written"),
-        Run(SETTINGS, tmp_path / "file/run").claimed(),
+        Folder(tmp_path / "file/run", IDENTITY).claimed({}),
     ):
         pass
 

@@ -17,9 +17,11 @@ from vos_lightning.apps.data import main as data
 from vos_lightning.data import files
 from vos_lightning.data.clips import check_readable
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.examples import SingleObjects, Windows
 from vos_lightning.data.images import read_frame, read_mask, write_mask
-from vos_lightning.data.modules import fingerprint
+from vos_lightning.data.modules import Loading, VideoData
 from vos_lightning.data.sets import Davis2017
+from vos_lightning.data.videos import fingerprint
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.data.youtube_vos import load_youtube_vos
 from vos_lightning.errors import InputError
@@ -147,11 +149,12 @@ def test_a_split_without_objects_is_named(davis: Path, split: str) -> None:
         (davis / kind / "480p/a").rename(davis / kind / "480p/empty")
     for mask in (davis / "Annotations").rglob("*.png"):
         write_mask(mask, np.zeros((24, 32), np.uint8))
-    for one_object in (False, True):
-        clips = Davis2017(
-            root=davis, size=(24, 32), clip_length=(2, 2), batch_size=1, slots=10, augment=False, seed=0,
-            train_split=split, val_split=split, val_clips=1, workers=0, one_object=one_object,
-        )  # fmt: skip
+    data_set = Davis2017(name="davis2017", root=str(davis), train_split=split, val_split=split)
+    for examples in (Windows, SingleObjects):
+        drawn = examples(
+            size=(24, 32), clip_length=2, batch_size=1, augment=False, image_warp="nearest", val_clips=1
+        )
+        clips = VideoData(data_set, drawn, 10, 0, Loading())
         with pytest.raises(InputError, match=f"split {split}: none of its 1 videos has an object"):
             clips.setup()
 

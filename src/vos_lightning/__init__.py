@@ -1,3 +1,3 @@
 """Recurrent video object segmentation: models, training, exact scoring and the papers' tables."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,18 +1,24 @@
-"""From a composed configuration to data, model and protocol; and where configurations lie."""
+"""Where configurations lie, the resolvers that they use, and composing them; nothing is built here."""
 
 import os
 from collections.abc import Callable
-from inspect import signature
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+
+from vos_lightning.errors import InputError
 
 PACKAGE = Path(__file__).parent
 # conf/ and sweeps/ stand inside an installed package and at the top of a checkout.
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
 CONF = ROOT / "conf"
+MODELS_GROUP = "vos_lightning.models"  # of entry points, see `models.catalogue`
 
 
 def cores() -> int:
@@ -40,138 +46,60 @@ def at_least_one(jobs: Any) -> int:
     return max(1, jobs) if isinstance(jobs, int) else 1
 
 
+def by(value: Any, *pairs: Any) -> Any:
+    """The one of `pairs` (A, VALUE OF A, B, VALUE OF B, ...) that belongs to a value; 0.0 for any other."""
+    return dict(zip(pairs[::2], pairs[1::2], strict=True)).get(value, 0.0)
+
+
 def register_resolvers() -> None:
-    """Makes vos.root, vos.jobs, vos.side_by_side, vos.threads and vos.cache known to configurations."""
+    """Makes the functions whose names begin with `vos.` known to configurations."""
     resolvers: dict[str, Callable[..., Any]] = {
-        "vos.root": lambda: str(ROOT),
         "vos.jobs": jobs,
         "vos.side_by_side": at_least_one,
         "vos.threads": lambda jobs: max(1, cores() // at_least_one(jobs)),
+        "vos.searchpath": outside_searchpath,
+        "vos.by": by,
         "vos.cache": lambda: os.environ.get("VOS_CACHE", ".cache"),
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def build_data(cfg: DictConfig) -> Any:
-    """The LightningDataModule of cfg.data. Raises InputError for a name that has none."""
-    from vos_lightning.data import sets
-    from vos_lightning.data.small_frames import FrameCache
-    from vos_lightning.data.synthetic import SyntheticSpec
-    from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
-    from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec
-    from vos_lightning.errors import one_of
-    from vos_lightning.fields import build
+def outside_searchpath() -> list[str]:
+    """Where Hydra looks for sweeps/, and for the conf/ and sweeps/ of packages that offer models.
 
-    data, folder = cfg.data, cfg.run.frame_cache
-    lengths = [data.clip_length] * 2 if isinstance(data.clip_length, int) else list(data.clip_length)
-    clips = {
-        "size": tuple(data.size),
-        "clip_length": tuple(lengths),
-        "batch_size": data.batch_size,
-        "slots": cfg.model.slots,
-        "augment": data.augment,
-        "train_split": data.train_split,
-        "val_split": data.val_split,
-        "val_clips": data.val_clips,
-        "seed": cfg.seed,
-        "workers": cfg.run.loader_workers,
-        "one_object": cfg.model.architecture == "s2s",
-        "samples": data.samples,
-        "draw": data.draw,
-        "clip_start": data.clip_start,
-        "image_warp": data.image_warp,
-        "weigh_absent": data.weigh_absent,
-        "every_frame": any(
-            stage.get("frames") == "all" for stage in cfg.train.stages if OmegaConf.is_dict(stage)
-        ),
-        "frame_cache": FrameCache(Path(folder), cfg.run.keep_free_gib * 2**30) if folder else None,
-    }
-
-    def given(*keys: str) -> dict[str, Any]:
-        """Fields of cfg.data, roots and lists as paths."""
-        fields = {key: data[key] for key in keys}
-        return {key: Path(v) if v and key.endswith(("root", "_list")) else v for key, v in fields.items()}
-
-    def spec(kind: Any) -> Any:
-        return build(kind, "data.spec", data.spec)
-
-    def trees() -> Path:
-        return write_synthetic_trees(Path(data.cache), spec(SyntheticTreesSpec))
-
-    davis = ("root", "resolution")
-    youtube = ("portion", "seen_categories", "protocol", "train_list", "val_list")
-    builders: dict[str, Callable[[], Any]] = {
-        "davis2016": lambda: sets.Davis2016(**given(*davis), **clips),
-        "davis2017": lambda: sets.Davis2017(**given(*davis), **clips),
-        "davis2016_192": lambda: sets.Davis2016Extended(
-            **given(*davis, "segtrack_root", "jumpcut_root", "youtube_objects_root", "extended"), **clips
-        ),
-        "youtube_vos": lambda: sets.YouTubeVOS(**given("root", *youtube), **clips),
-        "synthetic": lambda: sets.Synthetic(Path(data.cache), spec(SyntheticSpec), **clips),
-        "synthetic_youtube": lambda: sets.SyntheticYouTube(
-            Path(data.cache), spec(SyntheticYouTubeSpec), **given(*youtube), **clips
-        ),
-        "synthetic_2016": lambda: sets.Davis2016(root=trees() / "DAVIS", **clips),
-        "synthetic_192": lambda: sets.Davis2016Extended(
-            root=trees() / "DAVIS",
-            segtrack_root=trees() / "SegTrackv2",
-            jumpcut_root=trees() / "JumpCut",
-            youtube_objects_root=trees() / "YouTube-Objects",
-            extended=data.extended,
-            **clips,
-        ),
-    }
-    one_of("data.name", data.name, builders)
-    return builders[data.name]()
-
-
-def build_model(model: DictConfig, trained: bool = False) -> Any:
-    """The network of cfg.model; `trained` if a checkpoint replaces all its weights, so that none are fetched.
-
-    Raises InputError for an unknown field or a field with an unknown value.
+    Those lie beside the package's modules; nothing is imported.
     """
-    from vos_lightning.errors import one_of
-    from vos_lightning.fields import build
-    from vos_lightning.models.rvos.network import RVOS
-    from vos_lightning.models.s2s.network import S2S
-
-    architectures = {"rvos": RVOS, "s2s": S2S}
-    one_of("model.architecture", model.architecture, architectures)
-    network = architectures[model.architecture]
-    fields = {str(k): v for k, v in model.items() if k not in ("name", "architecture", "slots")}
-    if trained:
-        fields |= {key: "none" for key in signature(network).parameters if key.endswith("weights")}
-    return build(network, "model", fields)
+    found = [ROOT]
+    for point in entry_points(group=MODELS_GROUP):
+        spec = find_spec(point.module.partition(".")[0])
+        folders = spec.submodule_search_locations if spec is not None else None
+        found += [place for folder in folders or [] for place in (Path(folder), Path(folder) / "conf")]
+    return [f"file://{place}" for place in found if place.is_dir()]
 
 
-def build_segmenter(cfg: DictConfig, model: Any, device: Any) -> Any:
-    """A trained model made ready to segment videos as cfg.predict says, see `evaluation.Segmenter`.
+def compose_train(overrides: list[str]) -> DictConfig:
+    """Composes conf/train.yaml with Hydra overrides, also inside a Hydra job; the node `hydra` is kept.
 
-    Raises InputError for a field with an unknown value.
+    Raises Hydra's errors for overrides that it cannot use.
     """
-    from vos_lightning.errors import InputError
-    from vos_lightning.evaluation.videos import Segmenter
-    from vos_lightning.fields import build
-    from vos_lightning.layers.inference import for_inference
-    from vos_lightning.models.s2s.online import OnlineLearning
-
-    predict = cfg.predict
-    if predict.online.enabled and cfg.model.architecture != "s2s":
-        raise InputError("predict.online.enabled=true: needs model.architecture=s2s.")
-    if predict.online.enabled and predict.precision != "fp32":
-        raise InputError(f"predict.precision={predict.precision}: online learning needs fp32.")
-    ready = for_inference(model, predict.precision).to(device)
-    fields = {str(k): v for k, v in predict.online.items() if k != "enabled"} | {"seed": cfg.seed}
-    online = build(OnlineLearning, "predict.online", fields) if predict.online.enabled else None
-    return Segmenter(ready, build_protocol(cfg), device, online)
+    register_resolvers()
+    if GlobalHydra.instance().is_initialized():  # by the job, from the same folder
+        return compose("train", overrides, return_hydra_config=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides, return_hydra_config=True)
 
 
-def build_protocol(cfg: DictConfig) -> Any:
-    """How cfg's model runs along a video, see `propagation.Protocol`."""
-    from vos_lightning.evaluation.propagation import Protocol
+def plain_values(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration's content without the node hydra, resolved.
 
-    fields = ("given_frames", "start_at_given", "paste_given", "match_given", "merge", "background")
-    return Protocol(
-        tuple(cfg.data.size), proposals=cfg.model.slots, **{key: cfg.predict[key] for key in fields}
-    )
+    Raises InputError for a value that is missing, an OmegaConf error for one that cannot be resolved.
+    """
+    keys: list[Any] = [key for key in cfg if key != "hydra"]  # which resolves in a Hydra job alone
+    content = OmegaConf.masked_copy(cfg, keys)
+    missing = sorted(OmegaConf.missing_keys(content))
+    if missing:
+        raise InputError(f"{missing[0]}: not set; give {missing[0]}=VALUE.")
+    values = OmegaConf.to_container(content, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

@@ -44,9 +44,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from vos_lightning.configuration import build_segmenter
+    from vos_lightning.data.videos import Given
     from vos_lightning.devices import choose_arithmetic
-    from vos_lightning.evaluation.videos import load_run
+    from vos_lightning.runs.load import load_run
     from vos_lightning.runs.memory import keep_freed_memory, peak_memory
     from vos_lightning.scoring.submission import server_layout, zip_masks
 
@@ -58,28 +58,29 @@ def _predict(args: argparse.Namespace) -> None:
     archive = out.with_name(out.name + ".zip")
     videos = _sequences(args)
     device = _device(args.device)
-    cfg, model = load_run(args.checkpoint, args.set)
+    experiment, network = load_run(args.checkpoint, args.set)
     keep_freed_memory()
-    choose_arithmetic(cfg.predict.tf32)
-    segmenter = build_segmenter(cfg, model, device)
+    choose_arithmetic(experiment.prediction.tf32)
+    evaluation = experiment.model.evaluation(network, experiment, device)
+    takes_masks = evaluation.given is Given.MASKS
     for video in videos:
-        if segmenter.takes_given and not any(video.masks):
+        if takes_masks and not any(video.masks):
             raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")
     started = time.monotonic()
     for done, video in enumerate(videos):
         try:
-            for _ in segmenter.write(video, args.out):
+            for _ in evaluation.write(video, args.out):
                 pass
         except (InputError, OSError, RuntimeError, KeyboardInterrupt) as error:
             raise InputError(_what_is_missing(error, videos, done, args.out)) from error
-        tuning = segmenter.timings[-1].online_seconds
+        tuning = evaluation.timings[-1].online_seconds
         more = f", after {tuning:.1f} s of online learning" if tuning else ""
         print(f"{video.name}: {len(video)} frames{more}", flush=True)
     seconds, frames = time.monotonic() - started, sum(len(video) for video in videos)
     memory = peak_memory(device) / 2**20
     print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
-        layout = server_layout(videos, segmenter.takes_given)
+        layout = server_layout(videos, takes_masks)
         print(f"Written: {zip_masks(out, archive, videos, layout)}")
 
 

@@ -19,37 +19,35 @@ def main(argv: list[str] | None = None) -> None:
 
 def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning.atomic import write_text
-    from vos_lightning.fields import check_config
     from vos_lightning.report import tables
     from vos_lightning.report.figures import report
     from vos_lightning.report.notes import notes
     from vos_lightning.report.text import as_markdown, as_text
     from vos_lightning.runs.folder import write_json
-    from vos_lightning.runs.sweep import expand
+    from vos_lightning.runs.settings import Dashboard
+    from vos_lightning.runs.sweep import expand, manifest_path, read_manifest, sweep_of
 
-    cells = expand(overrides)
-    for cell in cells:
-        check_config(cell.cfg)
+    cfg = sweep_of(overrides)
+    cells = read_manifest(manifest_path(overrides, cfg)) or expand(overrides)
     table = tables.build_table(cells, server)
     columns, lines = tables.cells_of(table)
     remarks = notes(table)
-    cfg = table.cfg
     name = f"{cfg.run.group}-{cfg.data.name}-{cfg.run.scale}"
     folder = Path(cfg.run.root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     below = report(table, folder / name)
-    print("\n".join(["", table.title, "", as_text(columns, lines), "", *remarks, *below]))
+    title = table.spec["title"]
+    print("\n".join(["", title, "", as_text(columns, lines), "", *remarks, *below]))
     more = ["```", *below, "```", ""] if below else []
-    markdown = [f"# {table.title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
+    markdown = [f"# {title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
     write_text(folder / f"{name}.md", "\n".join(markdown))
     write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
     print(f"\nWritten: {folder / name}.md and .json")
     if cfg.run.logger is not None:
-        from vos_lightning.runs import wandb_log
+        from vos_lightning.runs.wandb_log import log_table
 
-        wandb_log.log_table(
-            cfg.run.logger.project, cfg.run.logger.mode, folder, cfg.run.group, columns, lines
-        )
+        dashboard = Dashboard(project=cfg.run.logger.project, mode=cfg.run.logger.mode)
+        log_table(dashboard, folder, cfg.run.group, columns, lines)
     return table.complete
 
 

@@ -16,10 +16,10 @@ from vos_lightning.processes import Interruption, end_with
 
 HELP = """vos-train trains and scores one run, or with -m a sweep of runs.
 
-  vos-train model=rvos seed=1                     one run
+  vos-train model=MODEL seed=1                    one run
   vos-train -m sweeps=table4 scale=small          the runs of a table
   vos-train -m optim.lr=1e-3,1e-4 seed=0,1        a run for each pair of values
-  vos-train model=rvos seed=1 --cfg job           prints what these options compose, and trains nothing
+  vos-train model=MODEL seed=1 --cfg job          prints what these options compose, and trains nothing
   vos-train --hydra-help                          Hydra's own options
 
 Options that are chosen as GROUP=OPTION:
@@ -35,7 +35,6 @@ register_resolvers()  # at import, since the workers of a sweep compose their co
 def _run(cfg: DictConfig) -> None:
     import torch
 
-    from vos_lightning.fields import check_config
     from vos_lightning.runs.callbacks import say
     from vos_lightning.runs.train import train
 
@@ -51,7 +50,6 @@ def _run(cfg: DictConfig) -> None:
         if cfg.run.device is None:
             cfg.run.device = hydra_cfg.job.num % max(1, torch.cuda.device_count())
         try:
-            check_config(cfg)
             train(cfg, label, hydra_cfg.job.num % cfg.run.jobs)
         except Exception as error:
             say(f"{label}: failed, {sentence(error)}")

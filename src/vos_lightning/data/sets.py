@@ -1,156 +1,268 @@
-"""The data sets: where the videos of each come from and how they are scored."""
+"""The data sets: which videos each has, and by which benchmark's rules they are scored."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.modules import VideoData
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
+from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
 from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.errors import InputError
-from vos_lightning.scoring.rules import Rules, YouTubeRules
-from vos_lightning.scoring.youtube_vos import frame_rule
+from vos_lightning.fields import FOLDER, NAME, PLACE, TRUTH, WORD, choice, list_of, or_null, whole
 
 
-class Davis(VideoData):
-    """DAVIS-2016 or DAVIS-2017 below `root`, see `load_davis`; other arguments as `VideoData`."""
+@dataclass(frozen=True, kw_only=True)
+class DataSet(ABC):
+    """A data set and which of its splits do what.
 
-    year: int
+    name: of DATA_SETS. train_split: trained on. val_split: watched each epoch. score_split: scored after
+    training. submit_split: predicted and zipped for a server, if its list is there; None for no zip.
+    """
 
-    def __init__(self, root: Path, resolution: str = "480p", **clips: Any) -> None:
-        super().__init__(**clips)
-        self.root, self.resolution = root, resolution
+    name: Annotated[str, NAME]
+    train_split: Annotated[str, NAME] = "train"
+    val_split: Annotated[str, NAME] = "val"
+    score_split: Annotated[str, NAME] = "val"
+    submit_split: Annotated[str | None, or_null(FOLDER)] = None
+
+    @abstractmethod
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of a split.
+
+        Args:
+            split: name of a list.
+            first_mask_only: accept videos without masks after an object's first.
+            all_frames: with the frames between annotated ones, where a data set has such.
+
+        Raises:
+            InputError: a list, a file or a folder that is missing or cannot be read.
+        """
+
+    @abstractmethod
+    def splits(self) -> list[str]:
+        """Names of the split lists that are there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Davis2017(DataSet):
+    """DAVIS-2017 below `root`, see `load_davis`: several objects a video."""
+
+    year: ClassVar[int] = 2017
+
+    root: Annotated[str, WORD, PLACE]
+    resolution: Annotated[str, WORD] = "480p"
+
+    @property
+    def tree(self) -> Path:
+        """The public tree."""
+        return Path(self.root)
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of an ImageSets list."""
-        return load_davis(self.root, split, self.year, self.resolution, first_mask_only)
+        return load_davis(self.tree, split, self.year, self.resolution, first_mask_only)
 
     def splits(self) -> list[str]:
         """The lists of ImageSets/YEAR."""
-        return [path.stem for path in (self.root / "ImageSets" / str(self.year)).glob("*.txt")]
+        return [path.stem for path in (self.tree / "ImageSets" / str(self.year)).glob("*.txt")]
 
 
-class Davis2016(Davis):
-    """DAVIS-2016: one object a video."""
+@dataclass(frozen=True, kw_only=True)
+class Davis2016(Davis2017):
+    """DAVIS-2016 below `root`: one object a video."""
 
     year = 2016
 
 
+@dataclass(frozen=True, kw_only=True)
 class Davis2016Extended(Davis2016):
     """DAVIS-2016 with the videos of three other data sets added to its train split: 192 with all of them.
 
     Setting 2 of S2S (Xu et al., ECCV 2018). Videos with a single mask are left out.
 
-    Args:
-        root: of DAVIS.
-        segtrack_root, jumpcut_root, youtube_objects_root: see `single_object`; None leaves the data set out,
-            with a line that says so.
-        extended: whether anything is added.
+    segtrack_root, jumpcut_root, youtube_objects_root: see `single_object`; None leaves the data set out,
+    with a line that says so. extended: whether anything is added.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        segtrack_root: Path | None,
-        jumpcut_root: Path | None,
-        youtube_objects_root: Path | None,
-        extended: bool = True,
-        **davis: Any,
-    ) -> None:
-        super().__init__(root, **davis)
-        self.added = []
-        for name, folder, load in (
-            ("segtrack_root", segtrack_root, load_segtrack),
-            ("jumpcut_root", jumpcut_root, load_jumpcut),
-            ("youtube_objects_root", youtube_objects_root, load_youtube_objects),
-        ):
-            if not extended:
-                continue
-            if folder is None:
-                print(f"data.{name} is not set: its videos are left out.", flush=True)
-            else:
-                self.added.append((load, folder))
+    extended: Annotated[bool, TRUTH] = True
+    segtrack_root: Annotated[str | None, or_null(WORD), PLACE] = None
+    jumpcut_root: Annotated[str | None, or_null(WORD), PLACE] = None
+    youtube_objects_root: Annotated[str | None, or_null(WORD), PLACE] = None
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of an ImageSets list; in train, those of the other data sets too."""
+        roots = {"segtrack_root": self.segtrack_root, "jumpcut_root": self.jumpcut_root}
+        roots["youtube_objects_root"] = self.youtube_objects_root
         found = super().videos(split, first_mask_only)
-        if split == "train":
-            found += [s for load, folder in self.added for s in load(folder) if len(s.annotated) > 1]
-        return found
+        return found + _added(roots) if split == "train" and self.extended else found
 
 
-class Davis2017(Davis):
-    """DAVIS-2017: several objects a video."""
+LOADERS: dict[str, Callable[[Path], list[Video]]] = {
+    "segtrack_root": load_segtrack,
+    "jumpcut_root": load_jumpcut,
+    "youtube_objects_root": load_youtube_objects,
+}
 
-    year = 2017
+
+def _added(roots: dict[str, str | None]) -> list[Video]:
+    """The videos of other data sets that can be trained on, by the field that names a data set's folder."""
+    found = []
+    for key, root in roots.items():
+        if root is None:
+            _say_left_out(key)
+        else:
+            found += [video for video in LOADERS[key](Path(root)) if len(video.annotated) > 1]
+    return found
 
 
-class Synthetic(VideoData):
-    """The embedded data set, written below `cache` when first asked for; other arguments as `VideoData`."""
+@cache
+def _say_left_out(field: str) -> None:
+    print(f"data.{field} is not set: its videos are left out.", flush=True)
 
-    def __init__(self, cache: Path, spec: SyntheticSpec, **clips: Any) -> None:
-        super().__init__(**clips)
-        self.cache, self.spec = cache, spec
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic(DataSet):
+    """The embedded data set, written below `cache` when first asked for."""
+
+    cache: Annotated[str, WORD, PLACE]
+    spec: SyntheticSpec = field(default_factory=SyntheticSpec)
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of train, val or test."""
-        return load_davis(write_synthetic(self.cache, self.spec), split, first_mask_only=first_mask_only)
+        tree = write_synthetic(Path(self.cache), self.spec)
+        return load_davis(tree, split, first_mask_only=first_mask_only)
 
     def splits(self) -> list[str]:
         """train, val and test."""
         return list(SPLITS)
 
 
-class YouTubeVOS(VideoData):
-    """YouTube-VOS below `root`, see `load_youtube_vos`; other arguments as `VideoData`.
+@dataclass(frozen=True, kw_only=True)
+class Synthetic2016(DataSet):
+    """The embedded twin of DAVIS-2016, written below `cache` when first asked for."""
 
-    portion: percent of the training videos. seen_categories: None for those of the training videos.
-    protocol: of `scoring.youtube_vos.PROTOCOLS`. train_list, val_list: of `load_youtube_vos`.
+    cache: Annotated[str, WORD, PLACE]
+    spec: SyntheticTreesSpec = field(default_factory=SyntheticTreesSpec)
+
+    @property
+    def real(self) -> Davis2016:
+        """The data set that reads what was written, as it would read the public trees."""
+        tree = write_synthetic_trees(Path(self.cache), self.spec)
+        return Davis2016(name=self.name, root=str(tree / "DAVIS"))
+
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of train or val."""
+        return self.real.videos(split, first_mask_only)
+
+    def splits(self) -> list[str]:
+        """train and val."""
+        return self.real.splits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic192(Synthetic2016):
+    """The embedded twin of `Davis2016Extended`."""
+
+    extended: Annotated[bool, TRUTH] = True
+
+    @property
+    def real(self) -> Davis2016Extended:
+        """See `Synthetic2016.real`."""
+        tree = write_synthetic_trees(Path(self.cache), self.spec)
+        roots = [str(tree / kind) for kind in ("DAVIS", "SegTrackv2", "JumpCut", "YouTube-Objects")]
+        return Davis2016Extended(
+            name=self.name,
+            root=roots[0],
+            extended=self.extended,
+            segtrack_root=roots[1],
+            jumpcut_root=roots[2],
+            youtube_objects_root=roots[3],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class YouTube(DataSet):
+    """What YouTube-VOS and its embedded twin share, see `load_youtube_vos`.
+
+    portion: percent of the training videos. train_list, val_list: files with the videos of train-80 and
+    train-20. protocol: of `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training
+    videos.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        portion: int,
-        seen_categories: list[str] | None,
-        protocol: str,
-        train_list: Path | None = None,
-        val_list: Path | None = None,
-        **clips: Any,
-    ) -> None:
-        super().__init__(**clips)
-        self.lists = train_list, val_list
-        self.root, self.portion, self._seen_categories = root, portion, seen_categories
-        self.protocol = protocol
-        frame_rule(protocol)
+    portion: Annotated[int, whole(1, 100)] = 100
+    train_list: Annotated[str | None, or_null(WORD), PLACE] = None
+    val_list: Annotated[str | None, or_null(WORD), PLACE] = None
+    protocol: Annotated[str, choice("all", "without-first", "without-first-and-last")] = "without-first"
+    seen_categories: Annotated[tuple[str, ...] | None, or_null(list_of(WORD))] = None
+
+    @property
+    @abstractmethod
+    def tree(self) -> Path:
+        """The folder that holds train, valid and test, as folders or as zips."""
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of train, train-80, train-20, valid or test."""
-        return load_youtube_vos(self.root, split, all_frames, first_mask_only, self.portion, lists=self.lists)
+        train, val = (Path(path) if path else None for path in (self.train_list, self.val_list))
+        return load_youtube_vos(
+            self.tree, split, all_frames, first_mask_only, self.portion, lists=(train, val)
+        )
 
     def splits(self) -> list[str]:
         """Those whose folder or zip is there."""
-        return splits_there(self.root)
+        return splits_there(self.tree)
 
-    def rules(self, one_shot: bool) -> Rules:
-        """The YouTube-VOS protocol, which is one-shot.
-
-        Raises InputError for a model that takes no given masks, or if the seen categories cannot be read.
-        """
-        if not one_shot:
-            raise InputError("data.name: YouTube-VOS is scored one-shot; set predict.match_given=true.")
-        seen = self._seen_categories
-        return YouTubeRules(categories_of_training(self.root) if seen is None else set(seen), self.protocol)
+    def seen(self) -> set[str]:
+        """The categories that count as seen. Raises InputError if they cannot be read."""
+        return (
+            categories_of_training(self.tree) if self.seen_categories is None else set(self.seen_categories)
+        )
 
 
-class SyntheticYouTube(YouTubeVOS):
-    """The embedded data set in YouTube-VOS's tree, written below `cache` at once if it is not there.
+@dataclass(frozen=True, kw_only=True)
+class YouTubeVOS(YouTube):
+    """YouTube-VOS below `root`."""
 
-    Other arguments as `YouTubeVOS`.
-    """
+    root: Annotated[str, WORD, PLACE]
 
-    def __init__(self, cache: Path, spec: SyntheticYouTubeSpec, **youtube: Any) -> None:
-        super().__init__(root=write_synthetic_youtube(cache, spec), **youtube)
+    @property
+    def tree(self) -> Path:
+        """`root`."""
+        return Path(self.root)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticYouTube(YouTube):
+    """The embedded data set in YouTube-VOS's tree, written below `cache` when first asked for."""
+
+    cache: Annotated[str, WORD, PLACE]
+    spec: SyntheticYouTubeSpec = field(default_factory=SyntheticYouTubeSpec)
+
+    @property
+    def tree(self) -> Path:
+        """The folder below `cache`."""
+        return write_synthetic_youtube(Path(self.cache), self.spec)
+
+
+DATA_SETS: dict[str, type[DataSet]] = {
+    "davis2016": Davis2016,
+    "davis2016_192": Davis2016Extended,
+    "davis2017": Davis2017,
+    "youtube_vos": YouTubeVOS,
+    "synthetic": Synthetic,
+    "synthetic_2016": Synthetic2016,
+    "synthetic_192": Synthetic192,
+    "synthetic_youtube": SyntheticYouTube,
+}
+
+
+def data_set_named(name: str) -> type[DataSet]:
+    """One of DATA_SETS. Raises InputError for a name that is none."""
+    if name not in DATA_SETS:
+        raise InputError(f"data.name={name}: unknown; choose one of {', '.join(DATA_SETS)}.")
+    return DATA_SETS[name]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from filelock import FileLock
@@ -28,6 +28,7 @@ from filelock import FileLock
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.synthetic_render import SHAPES, TEXTURES, render_clip
 from vos_lightning.errors import InputError
+from vos_lightning.fields import whole
 
 VERSION = 3  # Raise it when the same spec would give other bytes.
 SPLITS = ("train", "val", "test")
@@ -77,13 +78,13 @@ class SyntheticSpec(Spec):
     kind, version = "synthetic", VERSION
     least_frames = 2
 
-    seed: int = 0
-    train: int = 160
-    val: int = 16
-    test: int = 24
-    frames: int = 20
-    height: int = 128
-    width: int = 224
+    seed: Annotated[int, whole(0)] = 0
+    train: Annotated[int, whole(0, 100_000)] = 160
+    val: Annotated[int, whole(0, 100_000)] = 16
+    test: Annotated[int, whole(0, 100_000)] = 24
+    frames: Annotated[int, whole(1, 10_000)] = 20
+    height: Annotated[int, whole(32, 4096)] = 128
+    width: Annotated[int, whole(32, 4096)] = 224
 
 
 def write_synthetic(root: Path, spec: SyntheticSpec | None = None, workers: int | None = None) -> Path:

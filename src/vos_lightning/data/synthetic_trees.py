@@ -8,12 +8,14 @@ Shapes: T frames of H x W pixels, one object a video. The trees are those of `da
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 
 from vos_lightning.data.synthetic import Job, Spec, categories_of, in_processes, write_once
 from vos_lightning.data.synthetic_render import render_clip
+from vos_lightning.fields import whole
 
 # A frame's and its mask's file: n is the video's number, t the frame's, category the object's.
 LAYOUTS = {
@@ -47,16 +49,16 @@ class SyntheticTreesSpec(Spec):
     kind, version = "synthetic-trees", 1
     least_frames = 2
 
-    seed: int = 0
-    train: int = 30
-    val: int = 20
-    segtrack: int = 10
-    jumpcut: int = 10
-    youtube_objects: int = 40
-    frames: int = 20
-    added_frames: int = 12
-    height: int = 128
-    width: int = 224
+    seed: Annotated[int, whole(0)] = 0
+    train: Annotated[int, whole(0, 100_000)] = 30
+    val: Annotated[int, whole(0, 100_000)] = 20
+    segtrack: Annotated[int, whole(0, 100_000)] = 10
+    jumpcut: Annotated[int, whole(0, 100_000)] = 10
+    youtube_objects: Annotated[int, whole(0, 100_000)] = 40
+    frames: Annotated[int, whole(1, 10_000)] = 20
+    added_frames: Annotated[int, whole(1, 10_000)] = 12
+    height: Annotated[int, whole(32, 4096)] = 128
+    width: Annotated[int, whole(32, 4096)] = 224
 
 
 def write_synthetic_trees(root: Path, spec: SyntheticTreesSpec, workers: int | None = None) -> Path:

@@ -13,13 +13,14 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.synthetic import Spec, categories_of, in_processes, write_once
 from vos_lightning.data.synthetic_render import render_clip
+from vos_lightning.fields import whole
 
 SPLITS = ("train", "valid", "test")
 STRIDE = 5  # An annotated frame in so many.
@@ -35,13 +36,13 @@ class SyntheticYouTubeSpec(Spec):
     kind, version = "synthetic-youtube", 3
     least_frames = 4
 
-    seed: int = 0
-    train: int = 120
-    valid: int = 24
-    test: int = 4
-    frames: int = 8
-    height: int = 128
-    width: int = 224
+    seed: Annotated[int, whole(0)] = 0
+    train: Annotated[int, whole(0, 100_000)] = 120
+    valid: Annotated[int, whole(0, 100_000)] = 24
+    test: Annotated[int, whole(0, 100_000)] = 4
+    frames: Annotated[int, whole(1, 10_000)] = 8
+    height: Annotated[int, whole(32, 4096)] = 128
+    width: Annotated[int, whole(32, 4096)] = 224
 
 
 def write_synthetic_youtube(root: Path, spec: SyntheticYouTubeSpec, workers: int | None = None) -> Path:

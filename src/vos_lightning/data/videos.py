@@ -4,16 +4,26 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some vi
 void.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 
 import numpy as np
 
-from vos_lightning.data.files import File
+from vos_lightning.data.files import File, file_size
 from vos_lightning.data.images import VOID, read_frame, read_mask
 from vos_lightning.data.names import checked_name
 from vos_lightning.errors import InputError
+
+
+class Given(Enum):
+    """What a model is told of a video: the mask of each object where it starts, nothing, or scribbles."""
+
+    MASKS = "masks"
+    NOTHING = "nothing"
+    SCRIBBLES = "scribbles"
 
 
 @dataclass(frozen=True)
@@ -138,3 +148,18 @@ def video_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]
             if i not in (0, VOID):
                 presence[i] = (*presence.get(i, ()), t)
     return Video(name, frames, masks, presence=presence) if presence else plain
+
+
+def fingerprint(videos: list[Video]) -> str:
+    """12 hex digits that change when a file of the videos is added, removed, renamed or resized.
+
+    They also change when objects are listed in other frames or categories.
+    """
+    digest = hashlib.sha256()
+    for video in videos:
+        if video.presence is not None:
+            digest.update(f"{video.presence} {video.categories}\n".encode())
+        for path in (*video.frames, *video.masks):
+            if path is not None:
+                digest.update(f"{video.name}/{path.name} {file_size(path)}\n".encode())
+    return digest.hexdigest()[:12]

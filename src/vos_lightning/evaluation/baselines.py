@@ -3,13 +3,13 @@
 Shapes: T frames of H x W pixels, K classes: background, then the objects.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from vos_lightning.data.images import VOID
-from vos_lightning.data.videos import Video
+from vos_lightning.data.videos import Given, Video
 
 BINS = 32  # Histogram bins per colour channel.
 
@@ -65,3 +65,13 @@ def _bin_of(frame: np.ndarray) -> np.ndarray:
     """Index of each pixel's colour bin, (H, W) in 0..BINS^3 - 1."""
     r, g, b = np.moveaxis(frame.astype(int) * BINS // 256, -1, 0)
     return (r * BINS + g) * BINS + b
+
+
+BASELINES: dict[Given, dict[str, Callable[[Video], Iterator[np.ndarray]]]] = {
+    Given.MASKS: {"first mask copied": copy_first_mask, "colour classifier": classify_colours}
+}
+
+
+def baselines_of(given: Given) -> dict[str, Callable[[Video], Iterator[np.ndarray]]]:
+    """Name -> masks of a video, from what a model is given too; a model is set beside these alone."""
+    return BASELINES.get(given, {})

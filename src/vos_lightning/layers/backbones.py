@@ -37,6 +37,13 @@ _NETWORKS = {
 }
 
 
+def weights_in_words(weights: str) -> str:
+    """What a backbone starts from, see `Backbone`, as a table says it."""
+    if weights == "none":
+        return "random weights"
+    return "imagenet weights" if weights == "imagenet" else weights
+
+
 class Backbone(nn.Module):
     """A backbone runs a torchvision network without its classifier, in four stages.
 

@@ -1,9 +1,12 @@
-"""What all training tasks share: stages, optimisation, logging."""
+"""What all trainings share: their stages, their optimiser, and what they log.
+
+Shapes: see the modules of each model.
+"""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Annotated, Any
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -12,7 +15,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
-from vos_lightning.errors import InputError, one_of
+from vos_lightning.fields import PLACE, TRUTH, WEIGHTS, WORD, choice, list_of, or_null, real, whole
 from vos_lightning.layers.backbones import Backbone
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
@@ -20,7 +23,7 @@ STABLE = 0.01  # share by which a mean loss must fall to count as falling
 BEST = {"val_loss": ("val/loss", -1), "val_JF": ("val/JF", 1)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stretch of training; a later stage starts with fresh optimisers.
 
@@ -28,19 +31,47 @@ class Stage:
     one, once the epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never. keep: the
     epoch whose weights the next stage starts from, or the last stage gives to be scored: `last`; `val_loss`,
     that of the lowest validation loss; or `val_JF`, that of the highest validation J&F.
-
-    Raises InputError for another rule.
     """
 
-    epochs: int
-    patience: int = 0
-    keep: str = "last"
+    epochs: Annotated[int, whole(1, 100_000)]
+    patience: Annotated[int, whole(0)] = 0
+    keep: Annotated[str, choice("last", *BEST)] = "last"
 
-    def __post_init__(self) -> None:
-        one_of("train.stages: keep", self.keep, ("last", *BEST))
+    @property
+    def every_frame(self) -> bool:
+        """Whether its clips run over frames without annotation too."""
+        return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained; a model's own subclass says of which stages, and adds its fields.
+
+    first: overrides of a run to be trained first, from whose weights this one starts. stages: one after the
+    other. max_steps: training stops after so many; -1: never. gradient_clip: norm; 0 clips none. precision:
+    of Lightning. tf32: see `devices.choose_arithmetic`. init_from: weights to start from.
+    """
+
+    stages: tuple[Stage, ...]
+    first: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), PLACE] = None
+    max_steps: Annotated[int, whole(1, also=-1)] = -1
+    gradient_clip: Annotated[float, real(0)] = 0.0
+    precision: Annotated[str, choice("32-true", "bf16-mixed")] = "32-true"
+    tf32: Annotated[bool, TRUTH] = False
+    init_from: Annotated[str | None, or_null(WORD), WEIGHTS] = None
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages."""
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def every_frame(self) -> bool:
+        """Whether the clips of any stage run over frames without annotation too."""
+        return any(stage.every_frame for stage in self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimisation:
     """Adam in two groups (Ventura et al. 2019, released code).
 
@@ -48,15 +79,11 @@ class Optimisation:
     `constant`, or `cosine` down to 0 at the last step. warmup_steps: of a linear rise from 0.
     """
 
-    lr: float = 1e-3
-    backbone_lr: float = 1e-6
-    weight_decay: float = 1e-6
-    schedule: str = "constant"
-    warmup_steps: int = 0
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "cosine"):
-            raise InputError(f"optim.schedule={self.schedule}: unknown; choose constant or cosine.")
+    lr: Annotated[float, real(0)] = 1e-3
+    backbone_lr: Annotated[float, real(0)] = 1e-6
+    weight_decay: Annotated[float, real(0)] = 1e-6
+    schedule: Annotated[str, choice("constant", "cosine")] = "constant"
+    warmup_steps: Annotated[int, whole(0)] = 0
 
     def factor(self, step: int, total: int) -> float:
         """The learning rate at a step as a share of the initial one."""
@@ -65,27 +92,38 @@ class Optimisation:
         return rise * fall
 
 
-class ClipTask(LightningModule):
-    """Trains a model over clips, one optimiser step a batch.
+class TrainingModule(LightningModule):
+    """Trains a network, one optimiser step a batch.
 
     Args:
-        model: what is trained.
+        network: what is trained.
+        training: see `Training`.
         optimisation: see `Optimisation`.
-        stages: one after the other; their epochs add up to the run's.
     """
 
-    def __init__(self, model: nn.Module, optimisation: Optimisation, stages: Sequence[Stage]) -> None:
+    def __init__(self, network: nn.Module, training: Training, optimisation: Optimisation) -> None:
         super().__init__()
-        self.model, self.optimisation, self.stages = model, optimisation, stages
-        self.ends = [sum(s.epochs for s in stages[: i + 1]) for i in range(len(stages))]
+        self.model, self.training_fields, self.optimisation = network, training, optimisation
+        self.stages = training.stages
+        self.ends = list(accumulate(stage.epochs for stage in self.stages))
         self.entered = 0  # the stage that has begun
         self.losses: list[float] = []  # of its epochs
-        self.total_steps = 1  # of all stages; set by what trains
+        self.total_steps = 1  # of all stages, known once the data is
         self.train_loss = MeanMetric(nan_strategy="disable")
 
     def stage_at(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
         return next((i for i, end in enumerate(self.ends) if epoch < end), len(self.ends) - 1)
+
+    def every_frame(self, epoch: int) -> bool:
+        """Whether the clips of an epoch run over frames without annotation too."""
+        return self.stages[self.stage_at(epoch)].every_frame
+
+    def setup(self, stage: str) -> None:
+        """Counts the steps of all stages."""
+        fields = self.training_fields
+        steps = self.trainer.datamodule.train_batches * fields.epochs  # type: ignore[attr-defined]
+        self.total_steps = steps if fields.max_steps < 0 else min(steps, fields.max_steps)
 
     def on_train_epoch_start(self) -> None:
         """Clears Adam's moments where a new stage begins, and not where a run goes on inside it."""
@@ -108,7 +146,8 @@ class ClipTask(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Ends the stage if its loss is stable."""
-        index, patience = (stage := self.stage_at(self.current_epoch)), self.stages[stage].patience
+        index = self.stage_at(self.current_epoch)
+        patience = self.stages[index].patience
         self.losses.append(float(self.trainer.callback_metrics["train/loss"]))
         before = self.losses[:-patience] if patience else []
         if before and min(self.losses[-patience:]) > (1 - STABLE) * min(before):

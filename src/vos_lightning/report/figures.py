@@ -1,6 +1,6 @@
 """What stands below a table: curves, counts and pictures from its runs' folders.
 
-A sweep asks for them by `table.reports`; each names the paper's figure that it follows.
+A sweep asks for them by `table.reports`: {NAME OF A REPORT: the paper's figure that it follows, in words}.
 """
 
 import csv
@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vos_lightning.configuration import build_data
 from vos_lightning.data.images import read_mask
 from vos_lightning.report.plots import loss_curves, overlay_sheet, position_curves
 from vos_lightning.report.tables import Table
 from vos_lightning.report.text import as_text
-from vos_lightning.runs.folder import Run
+from vos_lightning.runs.run import Run
 from vos_lightning.scoring.youtube_vos import GROUPS
 
 FRAMES_SHOWN = 5
@@ -23,7 +22,7 @@ def report(table: Table, stem: Path) -> list[str]:
     """Makes a table's reports from the first seed's finished runs.
 
     Args:
-        table: whose table.reports names some of REPORTS.
+        table: whose spec asks for some of REPORTS.
         stem: pictures are written to STEM-NAME.png.
 
     Returns:
@@ -31,27 +30,28 @@ def report(table: Table, stem: Path) -> list[str]:
     """
     runs = {row.label: row.first for row in table.rows if row.first is not None}
     lines = []
-    for name in table.cfg.table.get("reports", []):
+    for name, source in table.spec.get("reports", {}).items():
         chosen = {label: run for label, run in runs.items() if _has(run, name)}
         if chosen:
-            lines += ["", *REPORTS[name](table, chosen, stem.with_name(f"{stem.name}-{name}.png"))]
+            path = stem.with_name(f"{stem.name}-{name}.png")
+            lines += ["", *REPORTS[name](table, chosen, path, source)]
     return lines
 
 
 def _has(run: Run, report: str) -> bool:
     """Whether a run has what a report shows: scores of YouTube-VOS have curves, a training has losses."""
     if report == "losses":
-        return (run.folder / "losses.csv").is_file()
+        return (run.training.path / "losses.csv").is_file()
     return report == "overlays" or report in _scores(run)
 
 
 def _scores(run: Run) -> dict[str, Any]:
-    result = run.result()
+    result = run.evaluation.result()
     assert result is not None
     return result["scores"]
 
 
-def _position(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
+def _position(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
     curves = {label: _scores(run)["position"] for label, run in runs.items()}
     limits = next(iter(curves.values()))["limits"]
     lines = [
@@ -61,50 +61,51 @@ def _position(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
     ]
     position_curves(path, curves)
     columns = ["", "categories", *(f"to {limit:g}" for limit in limits[1:])]
-    return [f"J over the relative position in the video (S2S, Figure 3): {path}", "", as_text(columns, lines)]
+    return [f"J over the relative position in the video ({source}): {path}", "", as_text(columns, lines)]
 
 
-def _instances(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
+def _instances(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
     lines = [
         [label, count, str(found["objects"]), f"{100 * found['J']:.1f}", f"{100 * found['F']:.1f}"]
         for label, run in runs.items()
         for count, found in _scores(run)["instances"].items()
     ]
     columns = ["", "objects in the video", "objects", "J", "F"]
-    return ["J and F by the number of objects in the video (RVOS, Table 3)", "", as_text(columns, lines)]
+    return [f"J and F by the number of objects in the video ({source})", "", as_text(columns, lines)]
 
 
-def _losses(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
+def _losses(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
     curves = {}
     for label, run in runs.items():
-        with (run.folder / "losses.csv").open(newline="") as file:
+        with (run.training.path / "losses.csv").open(newline="") as file:
             points = [(float(p["step"]), float(p["loss"])) for p in csv.DictReader(file)]
         curves[label] = ([step for step, _ in points], [loss for _, loss in points])
     loss_curves(path, curves)
-    return [f"Binary cross-entropy over iterations (S2S with video representations, Figure 2): {path}"]
+    return [f"Training loss over iterations ({source}): {path}"]
 
 
-def _overlays(table: Table, runs: dict[str, Run], path: Path) -> list[str]:
-    """The scored video in which the rows differ most, at the same frames (S2S, Figure 5)."""
+def _overlays(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
+    """The scored video in which the rows differ most, at the same frames."""
     spread: dict[str, float] = {}
     objects = [_scores(run)["per_object"] for run in runs.values()]
     for name in objects[0]:
         values = [scores[name]["J"] for scores in objects if name in scores]
         spread[name] = values[-1] - values[0]
     name = max(spread, key=lambda key: spread[key]).rpartition("_")[0]
-    videos = build_data(table.cfg).videos(table.cfg.data.score_split)
+    data_set = table.experiment.data_set
+    videos = data_set.videos(data_set.score_split)
     video = next(s for s in videos if s.name == name)
     last = len(video.asked) - 1
     times = [video.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
     sheet = {}
     for label, run in runs.items():
-        folder = run.folder / "masks" / name
+        folder = run.evaluation.masks / name
         sheet[label] = [(video.frame(t), read_mask(folder / f"{video.frames[t].stem}.png")) for t in times]
     overlay_sheet(path, sheet)
-    return [f"The same frames in every row (S2S, Figure 5), video {name}, which gains most: {path}"]
+    return [f"The same frames in every row ({source}), video {name}, which gains most: {path}"]
 
 
-REPORTS: dict[str, Callable[[Table, dict[str, Run], Path], list[str]]] = {
+REPORTS: dict[str, Callable[[Table, dict[str, Run], Path, str], list[str]]] = {
     "position": _position,
     "instances": _instances,
     "losses": _losses,

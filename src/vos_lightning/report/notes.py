@@ -2,10 +2,9 @@
 
 from operator import itemgetter
 
-from omegaconf import DictConfig
-
+from vos_lightning.models.interface import Experiment
 from vos_lightning.report.tables import Table
-from vos_lightning.runs.folder import code_version
+from vos_lightning.runs.sources import code_version
 
 KEPT = {
     "last": "the last epoch",
@@ -16,12 +15,12 @@ KEPT = {
 
 def notes(table: Table) -> list[str]:
     """What was scored and how, the versions, and whether the paper's order came back."""
-    cfg, results = table.cfg, [r for row in table.rows for r in row.results]
-    published = cfg.table.published
+    experiment, results = table.experiment, [r for row in table.rows for r in row.results]
+    published, data_set = table.spec["published"], experiment.data_set
     protocol = results[0]["scores"]["protocol"] if results else "not scored"
     lines = [
-        f"Ours: {protocol}; on {cfg.data.name} {cfg.data.score_split}, {_conditions(cfg)}.",
-        f"Paper: {published.data} {published.split}.",
+        f"Ours: {protocol}; on {data_set.name} {data_set.score_split}, {_conditions(experiment)}.",
+        f"Paper: {published['data']} {published['split']}.",
         _order(table),
     ]
     if results:
@@ -36,21 +35,27 @@ def notes(table: Table) -> list[str]:
     return lines
 
 
-def _conditions(cfg: DictConfig) -> str:
-    data, train = cfg.data, cfg.train
-    size, length = "x".join(map(str, data.size)), data.clip_length
-    frames = length if isinstance(length, int) else " to ".join(map(str, length))
-    epochs = sum(stage.epochs for stage in train.stages)
-    if data.samples:
-        epochs = f"{epochs} epochs of {data.samples} clips"
-    steps = f"{epochs} epochs".replace("clips epochs", "clips")
-    first = train.first and f"the run of {' '.join(train.first)}"
-    weights = first or train.init_from or f"{cfg.model.weights} weights".replace("none", "random")
+def _conditions(experiment: Experiment) -> str:
+    """From which weights, on what and for how long a table's models are trained."""
+    examples, training = experiment.examples, experiment.training
+    size = "x".join(map(str, examples.size))
+    frames = " to ".join(map(str, dict.fromkeys(examples.lengths)))
+    start = training.init_from
+    if training.first:
+        start = f"the run of {' '.join(training.first)}"
+    parts = [experiment.fields.summary, *([f"started from {start}"] if start else [])]
     return (
-        f"{cfg.model.name}, {cfg.model.backbone} from {weights}, {size}, batch {data.batch_size}, "
-        f"clips of {frames}, {steps if train.max_steps < 0 else f'{train.max_steps} steps'}, "
-        f"{KEPT[train.stages[-1].get('keep', 'last')]}"
+        f"{', '.join(parts)}, {size}, batch {examples.batch_size}, clips of {frames}, {_length(experiment)}, "
+        f"{KEPT[training.stages[-1].keep]}"
     )
+
+
+def _length(experiment: Experiment) -> str:
+    """How long training is, in words."""
+    training = experiment.training
+    if training.max_steps >= 0:
+        return f"{training.max_steps} steps"
+    return f"{training.epochs} epochs{experiment.examples.epoch_note}"
 
 
 def _order(table: Table) -> str:

@@ -4,32 +4,27 @@ Scores are kept in 0..1 and shown in percent; seconds are shown as they are. A c
 as seen/unseen.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
-from omegaconf import DictConfig, OmegaConf
-
-from vos_lightning.configuration import build_data
-from vos_lightning.data.modules import VideoData, fingerprint
-from vos_lightning.data.videos import Video
+from vos_lightning.data.videos import fingerprint
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation.baselines import classify_colours, copy_first_mask
+from vos_lightning.evaluation.baselines import baselines_of
+from vos_lightning.fields import flatten
+from vos_lightning.models.interface import Experiment
 from vos_lightning.plain import read_json, read_yaml
-from vos_lightning.runs.folder import Run, write_json
+from vos_lightning.runs.folder import write_json
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import settings_of
 from vos_lightning.runs.sweep import Cell
-from vos_lightning.runs.train import run_of
+from vos_lightning.scoring.rules import rules_of
 
 Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
 COLUMNS: Columns = {"J&F": ["JF"], "J": ["J"], "F": ["F"]}
 SECONDS = ("seconds_per_frame", "online_seconds")
-BASELINES: dict[str, Callable[[Video], Iterator[np.ndarray]]] = {
-    "first mask copied": copy_first_mask,
-    "colour classifier": classify_colours,
-}
 
 
 def figure(result: Mapping[str, Any], key: str) -> float | None:
@@ -68,12 +63,12 @@ class Row:
     @property
     def results(self) -> list[dict[str, Any]]:
         """Results of the finished runs."""
-        return [result for run in self.runs if (result := run.result()) is not None]
+        return [result for run in self.runs if (result := run.evaluation.result()) is not None]
 
     @property
     def first(self) -> Run | None:
         """The first finished run."""
-        return next((run for run in self.runs if run.result() is not None), None)
+        return next((run for run in self.runs if run.evaluation.result() is not None), None)
 
     def measured(self, key: str) -> list[float]:
         """A figure of each finished run that has it."""
@@ -82,17 +77,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A sweep's table; `comparable` where data and split are the paper's."""
+    """A sweep's table.
 
-    title: str
+    spec: the node `table` of its configuration, see sweeps/: title, published, cells, and perhaps columns,
+    others and reports. experiment: of its first cell.
+    """
+
+    spec: Mapping[str, Any]
     rows: list[Row]
     baselines: dict[str, dict[str, float]]
-    cfg: DictConfig
+    experiment: Experiment
 
     @property
     def columns(self) -> Columns:
         """What its columns show; the first is what rows are ordered by."""
-        return self.cfg.table.get("columns") or COLUMNS
+        return self.spec.get("columns") or COLUMNS
 
     @property
     def main(self) -> Sequence[str]:
@@ -102,9 +101,9 @@ class Table:
     @property
     def comparable(self) -> bool:
         """Whether our figures, or the server's, were measured on the paper's data and split."""
-        published, data = self.cfg.table.published, self.cfg.data
+        published, data = self.spec["published"], self.experiment.data_set
         split = data.submit_split if self.has_server else data.score_split
-        return bool(data.name == published.data and split == published.split)
+        return bool(data.name == published["data"] and split == published["split"])
 
     @property
     def has_server(self) -> bool:
@@ -137,30 +136,40 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     """Collects a sweep's runs.
 
     Args:
-        cells: of `sweep.expand`.
+        cells: of a manifest, whose runs are those that were launched; or of `sweep.expand`, whose runs are
+            those that would be.
         server: a YAML file with the server's figures in percent: `cells: [{set: {KEY: VALUE}, J: .., ...}]`,
             with the keys of the table's columns, JF, J and F unless it has its own.
 
     Raises:
-        InputError: a server file that cannot be used.
+        InputError: a server file that cannot be used, or a field of a cell.
     """
-    cfg = cells[0].cfg
-    known = {key for keys in (cfg.table.get("columns") or COLUMNS).values() for key in keys}
-    entered = _read_server(server, known) if server else []
+    spec = cells[0].config["table"]
+    keys = {key for group in (spec.get("columns") or COLUMNS).values() for key in group}
+    entered = _read_server(server, keys) if server else []
     rows: dict[tuple[str, ...], Row] = {}
+    known: dict[Any, str] = {}
     for cell in cells:
-        key = tuple(cell.values.values())
+        key, fields = tuple(cell.values.values()), flatten(cell.config)
         if key not in rows:
-            rows[key] = Row(cell.values, _entry(cfg.table.cells, cell.cfg), _entry(entered, cell.cfg))
-        rows[key].runs.append(run_of(cell.cfg))
-    baselines = _baselines(build_data(cfg), cfg.data.score_split, Path(cfg.run.root))
-    return Table(cfg.table.title, list(rows.values()), baselines, cfg)
+            rows[key] = Row(cell.values, _entry(spec["cells"], fields), _entry(entered, fields))
+        rows[key].runs.append(_run(cell, known))
+    first = next(iter(rows.values())).runs[0].settings
+    baselines = _baselines(first.experiment, Path(first.machine.root))
+    return Table(spec, list(rows.values()), baselines, first.experiment)
 
 
-def _entry(entries: Any, cfg: DictConfig) -> dict[str, float] | None:
-    """The figures of the entry whose `set` holds in cfg."""
+def _run(cell: Cell, known: dict[Any, str]) -> Run:
+    settings = settings_of(cell.config)
+    if cell.training is None or cell.evaluation is None:
+        return Run.of(settings, known)
+    return Run.launched(settings, cell.training, cell.evaluation)
+
+
+def _entry(entries: Any, fields: Mapping[str, Any]) -> dict[str, float] | None:
+    """The figures of the entry whose `set` holds in a configuration."""
     for entry in entries:
-        if all(OmegaConf.select(cfg, key) == value for key, value in entry["set"].items()):
+        if all(fields.get(key) == value for key, value in entry["set"].items()):
             return {key: float(value) for key, value in entry.items() if key != "set"}
     return None
 
@@ -182,15 +191,18 @@ def _read_server(path: Path, known: set[str]) -> Any:
     return cells
 
 
-def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, float]]:
-    """Scores of the baselines, kept in root by what they scored and how."""
-    videos, rules = data.videos(split), data.rules(one_shot=True)
+def _baselines(experiment: Experiment, root: Path) -> dict[str, dict[str, float]]:
+    """Scores of what learns nothing and is given what the model is, kept in root by what and how."""
+    baselines, data_set = baselines_of(experiment.given), experiment.data_set
+    if not baselines:
+        return {}
+    videos, rules = data_set.videos(data_set.score_split), rules_of(data_set, experiment.given)
     path = root / f"baselines-{rules.name}-{fingerprint(videos)}.json"
-    scores = read_json(path, dict.fromkeys(BASELINES, dict), needed=len(BASELINES))
+    scores = read_json(path, dict.fromkeys(baselines, dict), needed=len(baselines))
     if scores is None:
         scores = {}
-        for name, masks in BASELINES.items():
-            done = [rules.score(s, (m for t, m in enumerate(masks(s)) if t in s.asked)) for s in videos]
+        for name, masks in baselines.items():
+            done = [rules.score(v, (m for t, m in enumerate(masks(v)) if t in v.asked)) for v in videos]
             scores[name] = rules.summary(done)
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, scores)
@@ -199,11 +211,11 @@ def _baselines(data: VideoData, split: str, root: Path) -> dict[str, dict[str, f
 
 def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of text."""
-    cfg, columns = table.cfg, table.columns
+    data_set, columns = table.experiment.data_set, table.columns
     keys = [key.partition(".")[2] for key in table.rows[0].values]
     heads = list(columns)
-    ours, paper = ([f"{name} {head}" for head in heads] for name in (cfg.data.score_split, "paper"))
-    server = [f"server {cfg.data.submit_split} {head}" for head in heads] if table.has_server else []
+    ours, paper = ([f"{name} {head}" for head in heads] for name in (data_set.score_split, "paper"))
+    server = [f"server {data_set.submit_split} {head}" for head in heads] if table.has_server else []
     names = [*keys, *ours, *server, *paper, "difference", "seeds", "minutes"]
     lines = [_line(row, table) for row in table.rows]
     blank = [""] * (len(keys) - 1)
@@ -211,7 +223,7 @@ def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
         figures = {key: figure({"scores": scores}, key) for k in columns.values() for key in k}
         gap = [""] * (len(names) - len(keys) - len(heads))
         lines.append([name, *blank, *_entered(columns, figures), *gap])
-    for other in cfg.table.get("others", []):
+    for other in table.spec.get("others", []):
         gap = [""] * (len(ours) + len(server))
         lines.append([other["name"], *blank, *gap, *_entered(columns, other), *[""] * 3])
     return names, lines
@@ -221,7 +233,7 @@ def _line(row: Row, table: Table) -> list[str]:
     results, columns = row.results, table.columns
     ours = [_shown(keys, row.measured) for keys in columns.values()]
     if len(results) < len(row.runs):
-        states = [run.status()["state"] for run in row.runs if run.result() is None]
+        states = [run.state() for run in row.runs if run.evaluation.result() is None]
         ours[0] += f" ({', '.join(states)})"
     return [
         *row.values.values(),
@@ -269,14 +281,14 @@ def as_json(table: Table, columns: list[str], lines: list[list[str]], notes: lis
             "paper": row.paper,
             "server": row.server,
             "runs": [
-                {"folder": str(run.folder), "state": run.status()["state"], "result": run.result()}
+                {"folder": str(run.evaluation.path), "state": run.state(), "result": run.evaluation.result()}
                 for run in row.runs
             ],
         }
         for row in table.rows
     ]
     return {
-        "title": table.title,
+        "title": table.spec["title"],
         "columns": columns,
         "lines": lines,
         "rows": rows,

@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from vos_lightning.atomic import replacing
 from vos_lightning.errors import InputError
-from vos_lightning.layers.weights import load_strictly, read_model_weights
-from vos_lightning.models.training import BEST, ClipTask
+from vos_lightning.models.training import TrainingModule
 from vos_lightning.processes import Interruption
-from vos_lightning.runs.folder import Run
+from vos_lightning.runs.folder import TrainingFolder
 
 LOSS_STEPS = 10
 
@@ -129,7 +128,7 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar at the step where training starts."""
-        assert isinstance(pl_module, ClipTask)
+        assert isinstance(pl_module, TrainingModule)
         self.bar = tqdm(
             total=pl_module.total_steps,
             initial=trainer.global_step,
@@ -148,7 +147,7 @@ class Progress(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the epoch's loss and validation figures."""
-        assert isinstance(pl_module, ClipTask)
+        assert isinstance(pl_module, TrainingModule)
         shown: dict[str, object] = {
             key: f"{float(trainer.callback_metrics[key]):.3f}"
             for key in ("train/loss", "val/loss", "val/JF")
@@ -167,46 +166,6 @@ class Progress(Callback):
         self.bar.close()
 
 
-class BestOfStage(Checkpoint):
-    """Keeps the best epoch of a stage by its `Stage.keep`, and starts the next stage from its weights.
-
-    Args:
-        path: of the checkpoint of a stage, given its index.
-    """
-
-    def __init__(self, path: Callable[[int], Path]) -> None:
-        self.path = path
-        self.score: float | None = None  # of the present stage's best epoch, higher is better
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the weights that the stage before kept, where a stage begins."""
-        assert isinstance(pl_module, ClipTask)
-        if pl_module.stage_at(trainer.current_epoch) == pl_module.entered:
-            return
-        if self.score is not None:
-            best = self.path(pl_module.entered)
-            load_strictly(pl_module.model, read_model_weights(best), best)
-        self.score = None
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the checkpoint of an epoch that is the best so far."""
-        assert isinstance(pl_module, ClipTask)
-        figure, sign = BEST.get(pl_module.stages[pl_module.entered].keep, ("", 1))
-        if figure in trainer.callback_metrics:
-            score = sign * float(trainer.callback_metrics[figure])
-            if math.isfinite(score) and (self.score is None or score > self.score):
-                self.score = score
-                trainer.save_checkpoint(self.path(pl_module.entered))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Kept in the checkpoint."""
-        return {"score": self.score}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the score of the checkpoint."""
-        self.score = state_dict["score"]
-
-
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt at every epoch's end, every so many minutes, and once the run is told to end.
 
@@ -214,16 +173,16 @@ class LastCheckpoint(Checkpoint):
     state of all others.
 
     Args:
-        run: in whose folder it writes; its status says at which step.
+        folder: where it writes; its status says at which step.
         minutes: between checkpoints inside an epoch; 0: none there.
         stop: signals, which wait for the present step.
         check: raises if the weights must not be kept.
     """
 
     def __init__(
-        self, run: Run, minutes: float, stop: Interruption, check: Callable[[Trainer], None]
+        self, folder: TrainingFolder, minutes: float, stop: Interruption, check: Callable[[Trainer], None]
     ) -> None:
-        self.run, self.minutes, self.stop, self.check = run, minutes, stop, check
+        self.folder, self.minutes, self.stop, self.check = folder, minutes, stop, check
         self._written = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -237,7 +196,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Writes inside an epoch; the last step's checkpoint is the epoch's."""
-        assert isinstance(pl_module, ClipTask)
+        assert isinstance(pl_module, TrainingModule)
         if trainer.is_last_batch or trainer.global_step >= pl_module.total_steps:
             return
         due = self.minutes and time.monotonic() - self._written >= 60 * self.minutes
@@ -251,14 +210,18 @@ class LastCheckpoint(Checkpoint):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        path, new, before = self.run.checkpoint, self.run.new_checkpoint, self.run.previous_checkpoint
+        path, new, before = (
+            self.folder.checkpoint,
+            self.folder.new_checkpoint,
+            self.folder.previous_checkpoint,
+        )
         if path.is_file():
             before.unlink(missing_ok=True)  # so that a disk holds no more than two
         trainer.save_checkpoint(new)
         if path.is_file():
             path.replace(before)
         new.replace(path)
-        self.run.set_status("running", step=trainer.global_step)
+        self.folder.set_status("running", step=trainer.global_step)
         self._written = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,20 +1,25 @@
 """Training of a run with Lightning, which goes on where it was interrupted."""
 
 import logging
+import math
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 
 from vos_lightning.data.modules import VideoData
 from vos_lightning.errors import InputError
-from vos_lightning.layers.weights import WholeFiles, check_resumable
-from vos_lightning.models.training import ClipTask
+from vos_lightning.layers.weights import load_strictly, read_model_weights
+from vos_lightning.models.training import BEST, Training, TrainingModule
 from vos_lightning.processes import Interruption
-from vos_lightning.runs.callbacks import BestOfStage, History, LastCheckpoint, Progress, say
-from vos_lightning.runs.folder import Run
+from vos_lightning.runs.callbacks import History, LastCheckpoint, Progress, say
+from vos_lightning.runs.checkpoints import WholeFiles, check_resumable
+from vos_lightning.runs.folder import TrainingFolder
+from vos_lightning.runs.run import Run
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger
@@ -28,21 +33,19 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    cfg: DictConfig,
     run: Run,
-    task: ClipTask,
+    module: TrainingModule,
     data: VideoData,
     device: torch.device,
     progress: Progress,
     logger: "RunLogger | None",
     stop: Interruption,
 ) -> Fitted:
-    """Trains a run from where it stopped and leaves the weights in the run's folder.
+    """Trains a run from where it stopped and leaves the weights in the training's folder.
 
     Args:
-        cfg: the run's.
-        run: whose folder this process holds.
-        task, data: set up; `task.total_steps` is set.
+        run: whose training folder this process holds.
+        module, data: what trains, and on what.
         device: where it trains.
         progress: shown.
         logger: of Lightning.
@@ -52,18 +55,19 @@ def fit(
         InputError: a loss that is not finite, data that cannot be read, a folder that cannot be written to.
         Interrupted: a signal.
     """
-    history = History(run.folder / "metrics.csv")
+    folder, training = run.training, run.settings.experiment.training
+    history = History(folder.path / "metrics.csv")
     trainer = Trainer(
         accelerator=device.type,
         devices=[device.index] if device.type == "cuda" else 1,
-        precision=cfg.train.precision,
-        max_epochs=sum(stage.epochs for stage in cfg.train.stages),
-        gradient_clip_val=cfg.train.gradient_clip or None,
+        precision=training.precision,  # type: ignore[arg-type]
+        max_epochs=training.epochs,
+        gradient_clip_val=training.gradient_clip or None,
         callbacks=[
             history,
             progress,
-            BestOfStage(run.best_of_stage),
-            LastCheckpoint(run, cfg.run.checkpoint_minutes, stop, history.check),
+            BestOfStage(folder.best_of_stage),
+            LastCheckpoint(folder, run.settings.machine.checkpoint_minutes, stop, history.check),
         ],
         plugins=[WholeFiles()],
         logger=logger or False,
@@ -72,20 +76,69 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(task, datamodule=data, ckpt_path=_resumable(run, task), weights_only=True)
-    for path in (run.new_checkpoint, run.previous_checkpoint):
+    trainer.fit(module, datamodule=data, ckpt_path=_resumable(folder, module), weights_only=True)
+    for path in (folder.new_checkpoint, folder.previous_checkpoint):
         path.unlink(missing_ok=True)
     return Fitted(trainer.global_step, history.seconds)
 
 
-def _resumable(run: Run, task: ClipTask) -> Any:
+def kept_checkpoint(folder: TrainingFolder, training: Training) -> Path:
+    """The checkpoint that a finished training gives: the epoch that its last stage keeps, see `Stage`.
+
+    A training that ends before a validation has no other than its last.
+    """
+    best = folder.best_of_stage(len(training.stages) - 1)
+    return best if training.stages[-1].keep != "last" and best.is_file() else folder.checkpoint
+
+
+class BestOfStage(Checkpoint):
+    """Keeps the best epoch of a stage by its `Stage.keep`, and starts the next stage from its weights.
+
+    Args:
+        path: of the checkpoint of a stage, given its index.
+    """
+
+    def __init__(self, path: Callable[[int], Path]) -> None:
+        self.path = path
+        self.score: float | None = None  # of the present stage's best epoch, higher is better
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the weights that the stage before kept, where a stage begins."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.stage_at(trainer.current_epoch) == pl_module.entered:
+            return
+        if self.score is not None:
+            best = self.path(pl_module.entered)
+            load_strictly(pl_module.model, read_model_weights(best), best)
+        self.score = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the checkpoint of an epoch that is the best so far."""
+        assert isinstance(pl_module, TrainingModule)
+        figure, sign = BEST.get(pl_module.stages[pl_module.entered].keep, ("", 1))
+        if figure in trainer.callback_metrics:
+            score = sign * float(trainer.callback_metrics[figure])
+            if math.isfinite(score) and (self.score is None or score > self.score):
+                self.score = score
+                trainer.save_checkpoint(self.path(pl_module.entered))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in the checkpoint."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the score of the checkpoint."""
+        self.score = state_dict["score"]
+
+
+def _resumable(folder: TrainingFolder, module: TrainingModule) -> Any:
     """The checkpoint to go on from, None for none; one that cannot be used is set aside as NAME.unusable."""
-    written = (run.checkpoint, run.new_checkpoint, run.previous_checkpoint)
+    written = (folder.checkpoint, folder.new_checkpoint, folder.previous_checkpoint)
     there = [path for path in written if path.is_file()]
     while there:
         path = there.pop(0)
         try:
-            check_resumable(path, task)
+            check_resumable(path, module)
             return path
         except InputError as error:
             path.replace(path.with_suffix(".unusable"))

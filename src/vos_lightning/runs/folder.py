@@ -1,12 +1,16 @@
-"""A folder per run, named by what the run is; everything that tables and reports know is read from it.
+"""A run's folders, named by what is in them; everything that tables and reports know is read from there.
 
-FOLDER/config.yaml     the resolved configuration
-FOLDER/status.json     state: running, interrupted, failed (with its traceback) or finished; its last step
-FOLDER/metrics.csv     one row an epoch
-FOLDER/last.ckpt       where an interrupted run goes on; previous.ckpt: the one before, while it trains
-FOLDER/best-stageN.ckpt    the epoch that stage N keeps, unless that is its last
-FOLDER/masks/          the predicted masks of the scored split
-FOLDER/result.json     scores, protocol, checkpoint, versions, time, memory; its presence means finished
+RUN/                       a training, named by data, model, seed and a hash of all that decides its weights
+RUN/config.yaml            the configuration that it was first made for
+RUN/identity.json          what decides its weights: fields, versions of data and of sources
+RUN/status.json            state: running, interrupted, failed (with its traceback) or finished; its last step
+RUN/metrics.csv            one row an epoch; losses.csv: the training loss every few steps
+RUN/last.ckpt              where an interrupted training goes on; previous.ckpt: the one before
+RUN/best-stageN.ckpt       the epoch that stage N keeps, unless that is its last
+RUN/training.json          checkpoint, steps, time and memory; its presence means trained
+RUN/SPLIT-HASH/            an evaluation, named by the split and a hash of all that decides its scores
+RUN/SPLIT-HASH/masks/      the predicted masks, beside config.yaml, identity.json and status.json of its own
+RUN/SPLIT-HASH/result.json scores, protocol, checkpoint, versions, time; its presence means scored
 """
 
 import hashlib
@@ -19,33 +23,25 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from vos_lightning import __version__
 from vos_lightning.atomic import unwritable, write_text
 from vos_lightning.errors import InputError
-from vos_lightning.fields import GONE, check, plain_values
-from vos_lightning.layers.weights import checkpoint_hash
-from vos_lightning.plain import Type, read_json, read_yaml
+from vos_lightning.fields import flatten
+from vos_lightning.plain import Type, read_json
 
-# What says where and how a run works or is shown, not what it is. Hashes of files stand for their places.
-NOT_PART_OF_IDENTITY = ("run", "table", "hydra")
-PLACES = (
-    "data.root",
-    "data.segtrack_root",
-    "data.jumpcut_root",
-    "data.youtube_objects_root",
-    "data.cache",
-    "train.init_from",
-    "train.first",
-)
 NUMBER = (int, float)
-# Types of result.json's keys; the first seven are always there.
+# Types of the keys of training.json and of result.json; those up to the count of NEEDED are always there.
+TRAINED: dict[str, Type] = {
+    **{"checkpoint": str, "checkpoint_hash": str, "steps": int, "train_seconds": NUMBER},
+    **{"parameters": int, "code_version": str, "device": str, "peak_memory_mib": int},
+}
 RESULT: dict[str, Type] = {
     **{"scores": dict, "seed": int, "train_seconds": NUMBER, "score_seconds": NUMBER},
-    **{"code_version": str, "config_hash": str, "data_version": dict},
-    **{"split": str, "device": str, "checkpoint": str, "checkpoint_hash": str, "timings": list},
+    **{"code_version": str, "config_hash": str, "data_version": dict, "split": str},
+    **{"checkpoint": str, "checkpoint_hash": str, "device": str, "timings": list},
 }
+NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -53,186 +49,157 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The part of a configuration that decides a run's result, resolved.
-
-    Raises:
-        InputError: a mandatory field that is not set.
-    """
-    resolved = plain_values(cfg)
-    for place in PLACES:
-        node, key = place.split(".")
-        resolved.get(node, {}).pop(key, None)
-    return {key: value for key, value in resolved.items() if key not in NOT_PART_OF_IDENTITY}
-
-
-def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a run from others: its settings less the fields of online learning where there is none."""
-    predict = settings.get("predict", {})
-    if predict.get("online", {}).get("enabled", True):
-        return dict(settings)
-    return {**settings, "predict": {**predict, "online": {"enabled": False}}}
-
-
 def content_hash(content: Any) -> str:
     """8 hex digits of a JSON-like value."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def code_version() -> str:
-    """The package's version and 8 hex digits of its sources."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:8]}"
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} to {'a.b': 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 @dataclass(frozen=True)
-class Run:
-    """One run: its settings and its folder.
+class Folder:
+    """A folder that holds what a run finds.
 
-    settings: what decides its result, see `settings`. folder: run.dir, or below run.root a name that holds
-    data, model, seed and the hash of the settings.
+    path: where it is. identity: what decides what is found, as plain values: `fields`, `data` and `sources`,
+    for an evaluation also `training`.
     """
 
-    settings: dict[str, Any]
-    folder: Path
-
-    @classmethod
-    def of(cls, cfg: DictConfig, data_version: dict[str, str]) -> "Run":
-        """The run of a configuration on data with these fingerprints by split.
-
-        Raises InputError if a mandatory field is not set.
-        """
-        chosen = settings(cfg) | {"data_version": data_version}
-        names = f"{chosen['data']['name']}-{chosen['model']['name']}-s{chosen['seed']}"
-        name = f"{names}-{content_hash(identity(chosen))}"
-        return cls(chosen, Path(cfg.run.dir) if cfg.run.dir else Path(cfg.run.root) / name)
+    path: Path
+    identity: Mapping[str, Any]
 
     @property
-    def checkpoint(self) -> Path:
-        """Where an interrupted run goes on."""
-        return self.folder / "last.ckpt"
-
-    @property
-    def new_checkpoint(self) -> Path:
-        """The next one, until the one before has its other name."""
-        return self.folder / "new.ckpt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        """The one before, should that be broken."""
-        return self.folder / "previous.ckpt"
-
-    @property
-    def scored_checkpoint(self) -> Path:
-        """The checkpoint that is scored: the epoch that the last stage keeps, see `models.training.Stage`.
-
-        A run that ends before a validation has no other than its last.
-        """
-        stages = self.settings["train"]["stages"]
-        best = self.best_of_stage(len(stages) - 1)
-        return best if stages[-1].get("keep", "last") != "last" and best.is_file() else self.checkpoint
-
-    def best_of_stage(self, index: int) -> Path:
-        """The checkpoint of the best epoch of a stage, 0 being the first."""
-        return self.folder / f"best-stage{index + 1}.ckpt"
-
-    def result(self) -> dict[str, Any] | None:
-        """What a finished run found; None if it is not finished."""
-        return read_result(self.folder)
+    def hash(self) -> str:
+        """8 hex digits of the identity."""
+        return content_hash(self.identity)
 
     def status(self) -> dict[str, Any]:
         """The content of status.json; {'state': 'queued'} if there is none.
 
-        A run that no process holds any more was interrupted.
+        What no process works on any more was interrupted.
         """
-        status = read_json(self.folder / "status.json", {"state": str}, needed=1) or {"state": "queued"}
+        status = read_json(self.path / "status.json", {"state": str}, needed=1) or {"state": "queued"}
         if status["state"] == "running" and not self._is_held():
             status["state"] = "interrupted"
         return status
 
     def _is_held(self) -> bool:
         try:
-            with FileLock(self.folder / ".lock", blocking=False):
+            with FileLock(self.path / ".lock", blocking=False):
                 return False
         except (Timeout, OSError):
             return True
 
     def set_status(self, state: str, **more: Any) -> None:
         """Writes status.json."""
-        write_json(self.folder / "status.json", {"state": state, "process": os.getpid(), **more})
+        write_json(self.path / "status.json", {"state": state, "process": os.getpid(), **more})
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Holds the folder for this process; waits for another that does. Made if it is not there.
+    def claimed(self, config: Mapping[str, Any]) -> Iterator[None]:
+        """Holds the folder for this process; waits for another that does. Made, with `config`, if not there.
 
         Raises:
-            InputError: the folder belongs to a run with other settings; says which differ. Or it cannot be
-                written to.
+            InputError: the folder holds something else; says what differs. Or it cannot be written to.
         """
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self.path / ".lock")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             held = lock.acquire(blocking=False)
         except Timeout:
-            print(f"{self.folder}: another process works on this run; waiting for it.", flush=True)
+            print(f"{self.path}: another process works on this run; waiting for it.", flush=True)
             held = lock.acquire()
         except OSError as error:
-            raise unwritable(self.folder, error) from error
+            raise unwritable(self.path, error) from error
         with held:
-            for part in self.folder.glob(".*.partial"):  # of a process that was killed
+            for part in self.path.glob(".*.partial"):  # of a process that was killed
                 part.unlink()
-            self.check_settings()
-            path = self.folder / "config.yaml"
-            if not path.is_file():
-                write_text(path, OmegaConf.to_yaml(OmegaConf.create(self.settings)))
+            self.check()
+            if not (self.path / "identity.json").is_file():
+                write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+                write_json(self.path / "identity.json", self.identity)
             yield
 
-    def check_settings(self) -> None:
-        """Raises InputError if the folder belongs to a run with other settings; says which differ."""
-        path = self.folder / "config.yaml"
-        if path.is_file():
-            there, here = (flatten(identity(s)) for s in (settings(read_config(path)), self.settings))
-            differing = [
-                f"{key} is {there.get(key, 'absent')} there and {here.get(key, 'absent')} here"
-                for key in sorted(there.keys() | here.keys())
-                if there.get(key) != here.get(key)
-            ]
-            if differing:
-                raise InputError(
-                    f"{self.folder}: holds another run ({'; '.join(differing)}); choose another run.dir."
-                )
+    def check(self) -> None:
+        """Raises InputError if the folder belongs to something else; says what differs."""
+        there = read_identity(self.path)
+        if there is not None and (differing := differences(there, self.identity)):
+            raise InputError(
+                f"{self.path}: holds another run ({'; '.join(differing[:5])}); choose another run.dir."
+            )
 
 
-def read_config(path: Path) -> DictConfig:
-    """A run's config.yaml without keys that are gone; it may lack newer ones.
+@dataclass(frozen=True)
+class TrainingFolder(Folder):
+    """A training's folder."""
 
-    Raises InputError if it holds anything but the fields that this version knows, as plain values.
+    @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted training goes on."""
+        return self.path / "last.ckpt"
+
+    @property
+    def new_checkpoint(self) -> Path:
+        """The next one, until the one before has its other name."""
+        return self.path / "new.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, should that be broken."""
+        return self.path / "previous.ckpt"
+
+    def best_of_stage(self, index: int) -> Path:
+        """The checkpoint of the best epoch of a stage, 0 being the first."""
+        return self.path / f"best-stage{index + 1}.ckpt"
+
+    def outcome(self) -> dict[str, Any] | None:
+        """What a finished training left; None if it is not finished. Raises InputError for another shape."""
+        return read_json(self.path / "training.json", TRAINED, NEEDED["training.json"])
+
+
+@dataclass(frozen=True)
+class EvaluationFolder(Folder):
+    """An evaluation's folder, below that of its training."""
+
+    @property
+    def masks(self) -> Path:
+        """The folder of the predicted masks."""
+        return self.path / "masks"
+
+    def archive(self, split: str) -> Path:
+        """The zip for the server of a split."""
+        return self.path / f"{split}.zip"
+
+    def result(self) -> dict[str, Any] | None:
+        """What a finished evaluation found; None if it is not finished."""
+        return read_result(self.path)
+
+
+def read_identity(folder: Path) -> dict[str, Any] | None:
+    """The identity of what a folder holds; None if it holds nothing.
+
+    Raises InputError for a folder of an earlier version, or a file of another shape.
     """
-    content = read_yaml(path)
-    for key in GONE:
-        node, _, name = key.partition(".")
-        if isinstance(content.get(node), dict):
-            content[node].pop(name, None)
-    check(content, f"{path}: ", known_only=True)
-    return OmegaConf.create(content)
+    identity = read_json(folder / "identity.json", {"fields": dict, "data": dict, "sources": dict}, needed=3)
+    if identity is None and (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder}: written by a version before 0.2, which kept a training and its scores in one folder; "
+            "train it again, or install that version to use it."
+        )
+    return identity
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """In which fields, data or sources two identities differ, each as words."""
+    before, now = flatten(there), flatten(here)
+    return [
+        f"{key} is {before.get(key, 'absent')} there and {now.get(key, 'absent')} here"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """A run's result.json; None if the run is not finished. Raises InputError for one of another shape."""
+    """A result.json; None if there is none. Raises InputError for one of another shape."""
     path = folder / "result.json"
-    result = read_json(path, RESULT, needed=7)
-    timings = result.get("timings", []) if result else []
+    result = read_json(path, RESULT, NEEDED["result.json"])
+    timings = result["timings"] if result else []
     keys = ("frames", "seconds", "online_seconds")
     if not all(isinstance(t, dict) and all(isinstance(t.get(k), NUMBER) for k in keys) for t in timings):
         raise InputError(f"{path}: timings must each hold {', '.join(keys)}; remove the file.")
@@ -240,25 +207,3 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     if wrong := [k for k, v in scores.items() if not isinstance(v, (*NUMBER, str, dict, list, type(None)))]:
         raise InputError(f"{path}: scores.{wrong[0]} is no score; remove the file.")
     return result
-
-
-def scored_weights(folder: Path) -> Path:
-    """The checkpoint that a run's result.json scored; last.ckpt where the run is not finished.
-
-    Raises InputError if that file is not there, has changed, or lies elsewhere than beside the run's folder.
-    """
-    result = read_result(folder)
-    if result is None:
-        return folder / "last.ckpt"
-    # Results of earlier versions do not name it.
-    names = [result["checkpoint"]] if "checkpoint" in result else ["last.ckpt", "best.ckpt"]
-    runs = folder.resolve().parent
-    for name in names:
-        path = Path(os.path.normpath(runs / folder.resolve().name / name))
-        if runs not in path.parents:
-            raise InputError(
-                f"{folder / 'result.json'}: its checkpoint {name} is not below {runs}; give that file itself."
-            )
-        if path.is_file() and checkpoint_hash(path) == result.get("checkpoint_hash"):
-            return path
-    raise InputError(f"{folder / names[0]}: not the checkpoint that result.json scored; give a .ckpt itself.")

@@ -6,13 +6,12 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from vos_lightning.data.examples import Examples
 from vos_lightning.errors import InputError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
@@ -53,17 +52,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def check_memory(data: Mapping[str, Any]) -> None:
-    """Raises InputError if a batch of cfg.data cannot fit into this machine's memory.
+def check_memory(examples: Examples) -> None:
+    """Raises InputError if a batch cannot fit into this machine's memory.
 
     Counted are its frames and the lightest backbone's first maps, 24 channels at half the size, in float32.
     """
-    (height, width), length, batch = data["size"], data["clip_length"], data["batch_size"]
-    longest = length if isinstance(length, int) else length[1]
+    (height, width), longest, batch = examples.size, examples.lengths[1], examples.batch_size
     needed = 4 * (3 + 24 // 4) * height * width * longest * batch
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise InputError(
-            f"data.size={data['size']}, data.clip_length={length}, data.batch_size={batch}: a batch's frames "
-            f"and first maps take {needed >> 30} GiB and this machine has {memory >> 30}; lower one."
+            f"data.size={list(examples.size)}, data.clip_length={longest}, data.batch_size={batch}: "
+            f"a batch's frames and first maps take {needed >> 30} GiB and this machine has {memory >> 30}; "
+            "lower one."
         )

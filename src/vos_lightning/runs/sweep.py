@@ -1,70 +1,142 @@
-"""The runs of a sweep, composed as vos-train -m composes them."""
+"""The runs of a sweep, as Hydra's own sweeper expands them, and the manifest that is written at its launch.
 
+ROOT/sweeps/NAME-HASH.json, where NAME is group-data-scale and HASH is of the overrides:
+    {"overrides": [...], "cells": [{"values": {KEY: VALUE}, "seed", "config", "training", "evaluation"}]}
+so that a table shows the runs that were launched, whatever has become of sources and data since.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from pathlib import Path
+from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 
-from vos_lightning.configuration import CONF, register_resolvers
+from vos_lightning.configuration import CONF, compose_train, plain_values, register_resolvers
 from vos_lightning.errors import InputError
+from vos_lightning.fields import flatten
+
+ASIDE = ("run.", "hydra", "logger")  # how overrides begin that decide where and how, not which runs
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: the values of the swept keys, seed left out, its seed, and its configuration."""
+    """One run of a sweep.
+
+    values: of the swept keys, seed left out. config: the configuration as plain values. training, evaluation:
+    its folders below the root, None where they are not known.
+    """
 
     values: dict[str, str]
     seed: int
-    cfg: DictConfig
+    config: dict[str, Any]
+    training: str | None = None
+    evaluation: str | None = None
 
 
-def compose_train(overrides: list[str]) -> DictConfig:
-    """Composes conf/train.yaml with Hydra overrides, also inside a Hydra job; the node `hydra` is kept."""
-    register_resolvers()
-    job = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", overrides, return_hydra_config=True)
-    finally:
-        GlobalHydra.instance().hydra = job
-
-
-def expand(overrides: list[str]) -> list[Cell]:
+def expand(overrides: Sequence[str]) -> list[Cell]:
     """Every run of `vos-train -m OVERRIDES`, in its order.
 
     Args:
         overrides: with sweeps=NAME; a value such as seed=0,1,2 adds to the sweep's grid.
 
     Raises:
-        InputError: no sweep is named.
+        InputError: no sweep is named. Or Hydra's errors for overrides that it cannot use.
     """
-    given = OverridesParser.create().parse_overrides(overrides)
-    fixed = [o.input_line or "" for o in given if not o.is_sweep_override()]
-    cfg = compose_train(fixed)
+    register_resolvers()
+    if not GlobalHydra.instance().is_initialized():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return expand(overrides)
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    given = parser.parse_overrides(list(overrides))
+    params = sweep_of(overrides).hydra.sweeper.params
+    swept = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+    (jobs,) = BasicSweeper.split_arguments([*swept, *given], None)
+    keys = dict.fromkeys(o.get_key_element() for o in [*swept, *(g for g in given if g.is_sweep_override())])
+    cells = [plain_values(compose_train(job)) for job in jobs]
+    points = [flatten(cell) for cell in cells]
+    varying = [key for key in keys if len({str(point.get(key)) for point in points}) > 1]
+    shown = [key for key in varying if key != "seed"] or [key for key in keys if key != "seed"]
+    return [
+        Cell({key: _word(point.get(key)) for key in shown}, cell["seed"], cell)
+        for cell, point in zip(cells, points, strict=True)
+    ]
+
+
+def sweep_of(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that the runs of a sweep share. Raises InputError if no sweep is named."""
+    given = OverridesParser.create().parse_overrides(list(overrides))
+    cfg = compose_train([o.input_line or "" for o in given if not o.is_sweep_override()])
     if "table" not in cfg:
         raise InputError("sweeps: not set; name one, such as sweeps=table4.")
-    params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
-    # As in Hydra's sweeper, a key given on the command line replaces the sweep's own.
-    grid = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(params)}
-    grid |= {o.get_key_element(): o for o in given if o.is_sweep_override() or o.get_key_element() in grid}
-    keys = list(grid)
-    choices = [
-        list(o.sweep_string_iterator()) if o.is_sweep_override() else [o.value()] for o in grid.values()
-    ]
-    cells = []
-    for values in product(*choices):
-        point = dict(zip(keys, values, strict=True))
-        composed = compose_train([*fixed, *(f"{key}={value}" for key, value in point.items())])
-        shown = [key for key, choice in zip(keys, choices, strict=True) if len(choice) > 1] or keys
-        labels = {key: _word(OmegaConf.select(composed, key)) for key in shown}
-        labels.pop("seed", None)
-        cells.append(Cell(labels, composed.seed, composed))
-    return cells
+    return cfg
 
 
 def _word(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def manifest_path(overrides: Sequence[str], cfg: DictConfig) -> Path:
+    """Where the manifest of a sweep with these overrides lies."""
+    from vos_lightning.runs.folder import content_hash
+
+    deciding = sorted(o for o in overrides if not o.lstrip("+").startswith(ASIDE))
+    name = f"{cfg.run.group}-{cfg.data.name}-{cfg.run.scale}-{content_hash(deciding)}"
+    return Path(cfg.run.root) / "sweeps" / f"{name}.json"
+
+
+def write_manifest(overrides: Sequence[str]) -> Path:
+    """Writes the manifest of a sweep that is launched. A run that cannot be made has no folders in it."""
+    from vos_lightning.runs.folder import write_json
+
+    known: dict[Any, str] = {}
+    cells = [{**vars(cell), **_folders(cell, known)} for cell in expand(overrides)]
+    path = manifest_path(overrides, sweep_of(overrides))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"overrides": list(overrides), "cells": cells})
+    return path
+
+
+def _folders(cell: Cell, known: dict[Any, str]) -> dict[str, str]:
+    from vos_lightning.runs.run import Run
+    from vos_lightning.runs.settings import settings_of
+
+    try:
+        run = Run.of(settings_of(cell.config), known)
+    except InputError:
+        return {}
+    return {"training": run.training.path.name, "evaluation": run.evaluation.path.name}
+
+
+def read_manifest(path: Path) -> list[Cell] | None:
+    """The cells of a manifest; None if there is none. Raises InputError for a file of another shape."""
+    from vos_lightning.plain import read_json
+
+    content = read_json(path, {"cells": list}, needed=1)
+    if content is None:
+        return None
+    return [_cell(path, entry) for entry in content["cells"]]
+
+
+def _cell(path: Path, entry: Any) -> Cell:
+    kinds = {"values": dict, "seed": int, "config": dict}
+    if not isinstance(entry, Mapping) or any(not isinstance(entry.get(k), t) for k, t in kinds.items()):
+        raise InputError(f"{path}: each cell must hold values, seed and config; launch the sweep again.")
+    names = [entry.get(key) for key in ("training", "evaluation")]
+    if any(name is not None and (not isinstance(name, str) or Path(name).name != name) for name in names):
+        raise InputError(f"{path}: training and evaluation must be names; launch the sweep again.")
+    return Cell(dict(entry["values"]), entry["seed"], dict(entry["config"]), *names)
+
+
+class Manifest(Callback):
+    """Writes the manifest of a sweep of `sweeps/` when Hydra launches it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Writes it, unless another sweeper than Hydra's own decides on the runs."""
+        if "table" in config and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+            write_manifest(list(config.hydra.overrides.task))

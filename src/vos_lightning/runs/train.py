@@ -1,83 +1,43 @@
-"""One run from configuration to result: train, score, keep what tables need."""
+"""The story of a run: build, claim, fit, evaluate, record. What is there already is not done again."""
 
 import os
 import time
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from dataclasses import fields as fields_of
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
+from torch import nn
 
 from vos_lightning.atomic import unwritable
-from vos_lightning.configuration import build_data, build_model, build_segmenter
 from vos_lightning.data.clips import check_readable
-from vos_lightning.data.modules import VideoData, fingerprint
+from vos_lightning.data.modules import VideoData
 from vos_lightning.data.videos import Video
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation.videos import segment_and_score, write_submission
-from vos_lightning.fields import build, check_config
-from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
-from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage
-from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import ClipTask, Optimisation, Stage
+from vos_lightning.layers.weights import load_strictly, read_model_weights, weights_hash
+from vos_lightning.models.training import TrainingModule
 from vos_lightning.processes import Interrupted, Interruption
 from vos_lightning.runs.callbacks import Progress, say
-from vos_lightning.runs.fitting import Fitted, fit, quiet
-from vos_lightning.runs.folder import Run, code_version, content_hash, identity, write_json
+from vos_lightning.runs.fitting import fit, kept_checkpoint, quiet
+from vos_lightning.runs.folder import Folder, TrainingFolder, write_json
+from vos_lightning.runs.load import build_network
 from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
-from vos_lightning.runs.sweep import compose_train
-from vos_lightning.scoring.rules import Rules
+from vos_lightning.runs.run import Run, scored_checkpoint, why_evaluate, why_train
+from vos_lightning.runs.settings import as_values, read_settings
+from vos_lightning.runs.sources import code_version
+from vos_lightning.scoring.rules import Rules, rules_of
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger
 
-AnyStage = TypeVar("AnyStage", bound=Stage)
-
-
-def first_of(cfg: DictConfig) -> DictConfig | None:
-    """The run whose weights this one starts from, if there is one.
-
-    Online learning happens while a trained network segments, so a run with it is the one without it,
-    segmented again. Else it is the run that train.first composes, with this one's scale, model and seed.
-    """
-    if cfg.predict.online.enabled:
-        first = cfg.copy()
-        first.predict.online.enabled = False
-    elif cfg.train.first:
-        first = compose_train([f"scale={cfg.run.scale}", *cfg.train.first])
-        first.model, first.seed, first.run = cfg.model, cfg.seed, cfg.run
-        check_config(first)
-    else:
-        return None
-    first.run.dir = None
-    return first
-
-
-def run_of(cfg: DictConfig, data: VideoData | None = None) -> Run:
-    """The run of a configuration on the data as it is: its identity holds a fingerprint of the files used."""
-    data = data or build_data(cfg)
-    splits = dict.fromkeys((cfg.data.train_split, cfg.data.val_split, cfg.data.score_split), False)
-    splits[cfg.data.train_split] |= data.every_frame
-    splits[cfg.data.score_split] |= cfg.predict.all_frames
-    versions = {split: fingerprint(data.videos(split, all_frames=every)) for split, every in splits.items()}
-    if cfg.train.init_from:
-        versions["init_from"] = checkpoint_hash(Path(cfg.train.init_from))
-    first = first_of(cfg)
-    if first is not None:
-        versions["first"] = content_hash(identity(run_of(first).settings))
-    return Run.of(cfg, versions)
-
 
 def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
-    """Does what is missing of a run and returns its result; a finished run is only read.
+    """Does what is missing of a run and returns its result; what is there is only read.
 
     Args:
         cfg: composed from conf/train.yaml.
@@ -89,24 +49,27 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
 
     Raises:
         InputError: a field, file or checkpoint that cannot be used.
+        Interrupted: a signal.
     """
     quiet()
-    check_config(cfg)
-    check_memory(cfg.data)
-    data = build_data(cfg)
-    run = run_of(cfg, data)
-    run.check_settings()
-    result, submitted = run.result(), _submitted(cfg, data, run)
-    if result is None:
-        first = first_of(cfg)
-        if first is not None:
-            train(first, f"{name or run.folder.name}, first run", position)
-        work = _prepare(cfg, data, submitted)
-        with run.claimed():
-            result = run.result() or _work(cfg, run, work, name or run.folder.name, position)
+    settings = read_settings(cfg)
+    check_memory(settings.experiment.examples)
+    run = Run.of(settings)
+    name = name or run.name
+    run.training.check()
+    run.evaluation.check()
+    result, waiting = run.evaluation.result(), _to_submit(run)
+    if result is not None:
+        say(f"{name}: finished before, {summary(result)}")
     else:
-        say(f"{name or run.folder.name}: finished before, {summary(result)}")
-    return _with_submission(cfg, data, run, result, submitted) if submitted else result
+        if run.first is not None:
+            _train_first(run.first, f"{name}, first run", position)
+        work = _build(run, waiting)
+        with _logger(run) as logger:
+            outcome = _fitted(run, work, Progress(name, position), logger)
+            result = _evaluated(run, work, outcome, name, logger)
+        say(f"{name}: {summary(result)}")
+    return _with_submission(run, result, waiting) if waiting else result
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -121,198 +84,197 @@ def summary(result: dict[str, Any]) -> str:
 class Work(NamedTuple):
     """What a run needs, known to be usable."""
 
-    task: ClipTask
+    module: TrainingModule
     data: VideoData
     scored: list[Video]
     rules: Rules
     device: torch.device
 
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        return self.module.model
 
-def _prepare(cfg: DictConfig, data: VideoData, submitted: list[Video]) -> Work:
+
+def _build(run: Run, waiting: list[Video]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
-    device = choose_device(cfg.run.accelerator, cfg.run.device)
-    torch.set_num_threads(cfg.run.threads)
+    experiment, machine = run.settings.experiment, run.settings.machine
+    device = choose_device(machine.accelerator, machine.device)
+    torch.set_num_threads(machine.threads)
     keep_freed_memory()
-    choose_arithmetic(cfg.train.tf32)
-    seed_everything(cfg.seed, verbose=False)
-    scored = data.videos(cfg.data.score_split, all_frames=cfg.predict.all_frames)
-    task = build_task(cfg)
-    segmenter = build_segmenter(cfg, task.model, "cpu")
-    work = Work(task, data, scored, data.rules(segmenter.takes_given), device)
-    if isinstance(task, ObjectSegmentation):
-        data.every_frame_at = task.takes_every_frame
-    for found, name in ((scored, cfg.data.score_split), (submitted, cfg.data.submit_split)):
-        check_readable(found, cfg.model.slots, data.frame_cache, name)
+    choose_arithmetic(experiment.training.tf32)
+    seed_everything(experiment.seed, verbose=False)
+    data_set, slots, loading = experiment.data_set, experiment.fields.slots, machine.loading
+    scored = data_set.videos(data_set.score_split, all_frames=experiment.prediction.all_frames)
+    network = build_network(experiment, run.start)
+    module = experiment.model.module(network, experiment.training, experiment.optimisation)
+    experiment.model.evaluation(network, experiment, "cpu")
+    rules = rules_of(data_set, experiment.given)
+    for videos, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
+        check_readable(videos, slots, loading.cache, split or "")
+    every_frame = module.every_frame if experiment.training.every_frame else None
+    data = VideoData(data_set, experiment.examples, slots, experiment.seed, loading, every_frame)
     data.setup()
-    steps = data.train_batches * sum(stage.epochs for stage in task.stages)
-    task.total_steps = steps if cfg.train.max_steps < 0 else min(steps, cfg.train.max_steps)
-    return work
+    return Work(module, data, scored, rules, device)
 
 
-def _archive(cfg: DictConfig, run: Run) -> Path:
-    return run.folder / f"{cfg.data.submit_split}.zip"
+def _train_first(first: Run, name: str, position: int) -> None:
+    """Trains the run from whose weights another one starts; nothing is scored."""
+    if first.training.outcome() is not None:
+        return
+    if first.first is not None:
+        _train_first(first.first, name, position)
+    with _logger(first) as logger:
+        _fitted(first, _build(first, []), Progress(name, position), logger)
 
 
-def _submitted(cfg: DictConfig, data: VideoData, run: Run) -> list[Video]:
-    """The videos still to be zipped for a server; if they cannot be read, none, and a line says why."""
-    split, result = cfg.data.submit_split, run.result()
-    zipped = result is not None and result.get("submission") and _archive(cfg, run).is_file()
-    wanted = split in data.splits() and not zipped
+def _fitted(run: Run, work: Work, progress: Progress, logger: "RunLogger | None") -> dict[str, Any]:
+    """Trains unless that is done, and returns what training.json says of it."""
+    folder, experiment = run.training, run.settings.experiment
+    with folder.claimed(as_values(experiment)):
+        outcome = folder.outcome()
+        if outcome is not None:
+            say(f"{progress.name}: trained before; scores, {why_evaluate(run.evaluation)}.")
+            return outcome
+        step = folder.status().get("step", 0)
+        why = f"goes on from step {step}" if step else f"trains, {why_train(folder)}"
+        say(f"{progress.name}: {why}.")
+        with _recorded(folder) as stop:
+            restart_peak_memory(work.device)
+            fitted = fit(run, work.module, work.data, work.device, progress, logger, stop)
+            checkpoint = kept_checkpoint(folder, experiment.training)
+            outcome = {
+                "checkpoint": checkpoint.name,
+                "checkpoint_hash": weights_hash(checkpoint),
+                "steps": fitted.steps,
+                "train_seconds": fitted.seconds,
+                "parameters": sum(p.numel() for p in work.network.parameters()),
+                "code_version": code_version(),
+                "device": device_name(work.device),
+                "threads": run.settings.machine.threads,
+                "peak_memory_mib": round(peak_memory(work.device) / 2**20),
+            }
+            write_json(folder.path / "training.json", outcome)
+        return outcome
+
+
+def _evaluated(
+    run: Run, work: Work, outcome: dict[str, Any], name: str, logger: "RunLogger | None"
+) -> dict[str, Any]:
+    """Scores what was trained unless that is done, and returns what result.json says of it."""
+    folder, experiment = run.evaluation, run.settings.experiment
+    with folder.claimed(as_values(experiment)):
+        result = folder.result()
+        if result is not None:
+            return result
+        with _recorded(folder):
+            checkpoint = scored_checkpoint(run.training)
+            load_strictly(work.network, read_model_weights(checkpoint), checkpoint)
+            started = time.monotonic()
+            restart_peak_memory(work.device)
+            choose_arithmetic(experiment.prediction.tf32)
+            evaluation = experiment.model.evaluation(work.network, experiment, work.device)
+            scores = evaluation.score(work.scored, work.rules, folder.masks)
+            memory = round(peak_memory(work.device) / 2**20)
+            result = {
+                **outcome,
+                "scores": scores,
+                "split": experiment.data_set.score_split,
+                "data": experiment.data_set.name,
+                "data_version": {**run.training.identity["data"], **folder.identity["data"]},
+                "seed": experiment.seed,
+                "config_hash": folder.hash,
+                "code_version": code_version(),
+                "checkpoint": os.path.relpath(checkpoint, folder.path),
+                "score_seconds": time.monotonic() - started,
+                "timings": [asdict(timing) for timing in evaluation.timings],
+                "peak_memory_mib": max(memory, outcome["peak_memory_mib"]),
+                "device": device_name(work.device),
+                "submission": None,  # a zip, made once the run is finished
+            }
+            if logger is not None:
+                logger.log_result(result, work.scored, folder.masks)
+            write_json(folder.path / "result.json", result)
+        return result
+
+
+@contextmanager
+def _recorded(folder: Folder) -> Iterator[Interruption]:
+    """Writes into a folder's status what becomes of the work in this context, which a signal can end."""
+    folder.set_status("running", **_step(folder))
+    stop = Interruption()
     try:
-        return data.videos(split, True, cfg.predict.all_frames) if wanted else []
+        with stop:
+            yield stop
+    except BaseException as raised:
+        # A signal may also show as the error of a library that it reached.
+        error = Interrupted(stop.number) if stop.number and isinstance(raised, Exception) else raised
+        step, told = _step(folder), isinstance(error, Interrupted)
+        more = {} if told else {"error": str(error), "traceback": traceback.format_exc()}
+        with suppress(InputError):  # a folder that cannot be written to
+            folder.set_status("interrupted" if told else "failed", **step, **more)
+        if isinstance(error, Interrupted):
+            rest = f"goes on from step {step['step']}" if step else "scores again"
+            error.sentence = f"{folder.path}: interrupted; the same command {rest}."
+        if isinstance(error, OSError):
+            raise unwritable(folder.path, error) from error
+        if error is raised:
+            raise
+        raise error from raised
+    folder.set_status("finished")
+
+
+def _step(folder: Folder) -> dict[str, int]:
+    """How far a training is; nothing of an evaluation, which starts again."""
+    return {"step": folder.status().get("step", 0)} if isinstance(folder, TrainingFolder) else {}
+
+
+def _to_submit(run: Run) -> list[Video]:
+    """The videos still to be zipped for a server; if they cannot be read, none, and a line says why."""
+    experiment, result = run.settings.experiment, run.evaluation.result()
+    data_set, split = experiment.data_set, experiment.data_set.submit_split
+    if split is None or split not in data_set.splits():
+        return []
+    if result is not None and result.get("submission") and run.evaluation.archive(split).is_file():
+        return []
+    try:
+        return data_set.videos(split, True, experiment.prediction.all_frames)
     except InputError as error:
         say(f"No zip for {split}: {error}")
         return []
 
 
-def _with_submission(
-    cfg: DictConfig, data: VideoData, run: Run, result: dict[str, Any], submitted: list[Video]
-) -> dict[str, Any]:
+def _with_submission(run: Run, result: dict[str, Any], waiting: list[Video]) -> dict[str, Any]:
     """A finished run's result with the zip for a server, whose split may have come since."""
-    split = cfg.data.submit_split
+    experiment, machine, folder = run.settings.experiment, run.settings.machine, run.evaluation
+    split = experiment.data_set.submit_split or ""
     try:
-        with run.claimed():
-            check_readable(submitted, cfg.model.slots, data.frame_cache, split)
-            checkpoint = _scored(cfg, run)
-            if checkpoint_hash(checkpoint) != result["checkpoint_hash"]:
-                raise InputError(f"{checkpoint}: not the weights that were scored; put them back.")
-            model = build_model(cfg.model, trained=True)
-            load_strictly(model, read_model_weights(checkpoint), checkpoint)
-            torch.set_num_threads(cfg.run.threads)
-            choose_arithmetic(cfg.predict.tf32)
-            segmenter = build_segmenter(cfg, model, choose_device(cfg.run.accelerator, cfg.run.device))
-            result = {**result, "submission": str(write_submission(segmenter, submitted, _archive(cfg, run)))}
-            write_json(run.folder / "result.json", result)
+        with folder.claimed(as_values(experiment)):
+            check_readable(waiting, experiment.fields.slots, machine.loading.cache, split)
+            checkpoint = scored_checkpoint(run.training)
+            network = experiment.model.network(experiment.fields, pretrained=False)
+            load_strictly(network, read_model_weights(checkpoint), checkpoint)
+            torch.set_num_threads(machine.threads)
+            choose_arithmetic(experiment.prediction.tf32)
+            device = choose_device(machine.accelerator, machine.device)
+            evaluation = experiment.model.evaluation(network, experiment, device)
+            result = {**result, "submission": str(evaluation.submit(waiting, folder.archive(split)))}
+            write_json(folder.path / "result.json", result)
     except InputError as error:
         say(f"No zip for {split}: {error}")
     return result
 
 
-def _work(cfg: DictConfig, run: Run, work: Work, name: str, position: int) -> dict[str, Any]:
-    run.set_status("running", step=run.status().get("step", 0))
-    stop = Interruption()
-    try:
-        with stop:
-            result = _train_and_score(cfg, run, work, Progress(name, position), stop)
-            write_json(run.folder / "result.json", result)
-    except BaseException as raised:
-        # A signal may also show as the error of a library that it reached.
-        error = Interrupted(stop.number) if stop.number and isinstance(raised, Exception) else raised
-        step = run.status().get("step", 0)
-        told = isinstance(error, Interrupted)
-        more = {} if told else {"error": str(error), "traceback": traceback.format_exc()}
-        with suppress(InputError):  # a folder that cannot be written to
-            run.set_status("interrupted" if told else "failed", step=step, **more)
-        if isinstance(error, Interrupted):
-            error.sentence = f"{run.folder}: interrupted; the same command goes on from step {step}."
-        if isinstance(error, OSError):
-            raise unwritable(run.folder, error) from error
-        if error is raised:
-            raise
-        raise error from raised
-    run.set_status("finished")
-    say(f"{name}: {summary(result)}")
-    return result
-
-
-def _train_and_score(
-    cfg: DictConfig, run: Run, work: Work, progress: Progress, stop: Interruption
-) -> dict[str, Any]:
-    task, device, version = work.task, work.device, code_version()
-    restart_peak_memory(device)
-    logger = _logger(cfg, run)
-    try:
-        fitted = Fitted()
-        if not cfg.predict.online.enabled:
-            fitted = fit(cfg, run, task, work.data, device, progress, logger, stop)
-        checkpoint = _scored(cfg, run)
-        load_strictly(task.model, read_model_weights(checkpoint), checkpoint)
-        started = time.monotonic()
-        choose_arithmetic(cfg.predict.tf32)
-        segmenter = build_segmenter(cfg, task.model, device)
-        scores = segment_and_score(segmenter, work.scored, work.rules, run.folder / "masks")
-        score_seconds = time.monotonic() - started
-        timings = [asdict(timing) for timing in segmenter.timings]
-        result = {
-            "scores": scores,
-            "split": cfg.data.score_split,
-            "data": cfg.data.name,
-            "data_version": run.settings["data_version"],
-            "seed": cfg.seed,
-            "config_hash": content_hash(identity(run.settings)),
-            "code_version": version,
-            "checkpoint": os.path.relpath(checkpoint, run.folder),
-            "checkpoint_hash": checkpoint_hash(checkpoint),
-            "steps": fitted.steps,
-            "parameters": sum(p.numel() for p in task.model.parameters()),
-            "train_seconds": fitted.seconds,
-            "score_seconds": score_seconds,
-            "timings": timings,
-            "peak_memory_mib": round(peak_memory(device) / 2**20),
-            "device": device_name(device),
-            "threads": cfg.run.threads,
-            "submission": None,  # a zip, made once the run is finished
-        }
-        if logger is not None:
-            logger.log_result(result, work.scored, run.folder / "masks")
-        return result
-    finally:
-        if logger is not None:
-            logger.close()
-
-
-def _scored(cfg: DictConfig, run: Run) -> Path:
-    """The checkpoint that a trained run scores: its own, or with online learning that of the run without."""
-    first = _weights_of_first(cfg) if cfg.predict.online.enabled else None
-    return first or run.scored_checkpoint
-
-
-def _weights_of_first(cfg: DictConfig) -> Path | None:
-    """The checkpoint that a run starts from: the first run's, as scored there, or that of train.init_from."""
-    first = first_of(cfg)
-    if first is not None:
-        return run_of(first).scored_checkpoint
-    return Path(cfg.train.init_from) if cfg.train.init_from else None
-
-
-def build_task(cfg: DictConfig) -> ClipTask:
-    """The LightningModule of a configuration, with the weights that it starts from."""
-    start = _weights_of_first(cfg)
-    model = build_model(cfg.model, trained=start is not None)
-    if start:
-        load_strictly(model, read_model_weights(start), start)
-    model = model.to(memory_format=torch.channels_last)
-    optimisation = build(Optimisation, "optim", cfg.optim)
-    train = cfg.train
-    if isinstance(model, S2S):
-        return ObjectSegmentation(model, optimisation, _stages(ObjectStage, train.stages))
-    stages = _stages(MaskStage, train.stages)
-    return Segmentation(
-        model,
-        optimisation,
-        stages,
-        train.auxiliary_weight,
-        train.unroll,
-        train.match_valid_only,
-        train.compile,
-    )
-
-
-def _stages(kind: type[AnyStage], stages: Iterable[Any]) -> list[AnyStage]:
-    return [_stage(kind, fields) for fields in stages]
-
-
-def _stage(kind: type[AnyStage], fields: Any) -> AnyStage:
-    try:
-        return kind(**fields)
-    except TypeError:
-        known = ", ".join(field.name for field in fields_of(kind))
-        raise InputError(f"train.stages: {fields} is no stage; give {{epochs: N, ...}} of {known}.") from None
-
-
-def _logger(cfg: DictConfig, run: Run) -> "RunLogger | None":
-    if cfg.run.logger is None:
-        return None
+@contextmanager
+def _logger(run: Run) -> Iterator["RunLogger | None"]:
+    """What sends curves and results to a dashboard; None where the run has none."""
+    if run.settings.dashboard is None:
+        yield None
+        return
     from vos_lightning.runs.wandb_log import RunLogger
 
-    return RunLogger(run, cfg.run.logger.project, cfg.run.logger.mode, cfg.run.group)
+    logger = RunLogger(run, run.settings.dashboard, run.settings.machine.group)
+    try:
+        yield logger
+    finally:
+        logger.close()

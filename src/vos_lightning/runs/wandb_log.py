@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import wandb
@@ -10,42 +10,41 @@ from pytorch_lightning.loggers import WandbLogger
 
 from vos_lightning.data.images import read_mask
 from vos_lightning.data.videos import Video
-from vos_lightning.runs.folder import Run
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import Dashboard, as_values
 
-Mode = Literal["online", "offline"]
+Mode = Literal["online", "offline", "disabled"]
 
 OVERLAYS = 4  # videos shown, three frames each
 
 
-def mode(wanted: Mode | None) -> Mode:
+def mode(wanted: str | None) -> Mode:
     """`wanted` if it is given; else online with an account (a key or a login), offline without."""
-    return wanted or ("online" if wandb.login(prompt=False) else "offline")
+    return cast(Mode, wanted) if wanted else ("online" if wandb.login(prompt=False) else "offline")
 
 
 class RunLogger(WandbLogger):
-    """A run's curves and result. The folder's name is the id, so that an interrupted run goes on in its own.
+    """A run's curves and result. The folders' names are the id, so that an interrupted run goes on.
 
     Args:
-        run: its tags are the data set, the model and the model's parts.
-        project: of Weights & Biases.
-        wanted_mode: see `mode`.
+        run: its tags are the data set, the model, and the fields that the model names.
+        dashboard: the project.
         group: the sweep.
     """
 
-    def __init__(self, run: Run, project: str, wanted_mode: Mode | None, group: str | None) -> None:
-        model = run.settings["model"]
-        parts = [model[key] for key in ("cell", "encoder") if key in model]
-        if "nonlocal_position" in model:
-            parts.append(f"nlb-{model['nonlocal_position']}")
+    def __init__(self, run: Run, dashboard: Dashboard, group: str | None) -> None:
+        experiment = run.settings.experiment
+        fields, name = experiment.fields, run.name.replace("/", "-")
+        parts = [f"{tag}-{getattr(fields, tag)}" for tag in experiment.model.tags]
         super().__init__(
-            project=project,
-            save_dir=run.folder,
-            id=run.folder.name,
-            name=run.folder.name,
+            project=dashboard.project,
+            save_dir=run.training.path,
+            id=name,
+            name=name,
             group=group,
-            tags=[run.settings["data"]["name"], model["name"], *parts],
-            config=run.settings,
-            mode=mode(wanted_mode),
+            tags=[experiment.data_set.name, fields.name, *parts],
+            config=as_values(experiment),
+            mode=mode(dashboard.mode),
             resume="allow",
             settings=wandb.Settings(silent=True),
         )
@@ -73,16 +72,16 @@ def _overlay(video: Video, t: int, folder: Path) -> wandb.Image:
 
 
 def log_table(
-    project: str, wanted_mode: Mode | None, folder: Path, name: str, columns: list[str], rows: list[list[Any]]
+    dashboard: Dashboard, folder: Path, name: str, columns: list[str], rows: list[list[Any]]
 ) -> None:
     """Logs a finished table as a run of its own in the sweep's group."""
     with wandb.init(
-        project=project,
+        project=dashboard.project,
         dir=folder,
         name=name,
         group=name,
         job_type="table",
-        mode=mode(wanted_mode),
+        mode=mode(dashboard.mode),
         settings=wandb.Settings(silent=True),
     ) as run:
         run.log({name: wandb.Table(columns=[*columns], data=rows)})

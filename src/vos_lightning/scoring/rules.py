@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vos_lightning.data.videos import Video
+from vos_lightning.data.sets import DataSet, YouTube
+from vos_lightning.data.videos import Given, Video
+from vos_lightning.errors import InputError
 from vos_lightning.scoring import davis, youtube_vos
 
 
@@ -76,3 +78,15 @@ class YouTubeRules:
     def summary(self, scores: Sequence[youtube_vos.VideoScore]) -> dict[str, Any]:
         """See `scoring.youtube_vos.Scores.to_dict`."""
         return youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()
+
+
+def rules_of(data_set: DataSet, given: Given) -> Rules:
+    """How a data set's videos are scored, from a model that was given this.
+
+    Raises InputError for a benchmark that does not score such models, or seen categories that cannot be read.
+    """
+    if isinstance(data_set, YouTube):
+        if given is not Given.MASKS:
+            raise InputError("data.name: YouTube-VOS is scored one-shot; set predict.match_given=true.")
+        return YouTubeRules(data_set.seen(), data_set.protocol)
+    return DavisRules("semi-supervised" if given is Given.MASKS else "unsupervised")

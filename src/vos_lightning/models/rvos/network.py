@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.errors import InputError, one_of
 from vos_lightning.layers.attention import NonLocalBlock
 from vos_lightning.layers.backbones import LEVELS, Backbone
 from vos_lightning.layers.norms import replace_batch_norms, run_frames
 from vos_lightning.layers.recurrence import CELLS
+from vos_lightning.models.rvos.fields import RVOSFields
 
 COARSE_TO_FINE = LEVELS[::-1]
 
@@ -123,62 +123,32 @@ class RVOS(nn.Module):
     """RVOS encodes frames as feature pyramids; its decoder recurs over objects and over frames.
 
     Args:
-        backbone: `Backbone` lists the names.
-        weights: `Backbone` says where they come from.
-        hidden: So many channels the coarsest level has; the finer ones have a half, a quarter and an eighth.
-        cell: It is `lstm` (RVOS) or `gru` (STESA-GRU).
-        reset_gates, gru_form: `ConvGRU` explains them; they mean nothing to `lstm`.
-        recurrence: It is `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no
-            state passes between objects, from the second frame on).
-        mask_input: If true, the decoder is one-shot and reads the previous masks; if false, it is zero-shot.
-        feeds_unstarted: If true, a slot reads its own output as previous mask before its object starts too,
-            as in the released code; if false, it reads an empty mask until then.
-        nonlocal_position: The skip of this stage, `res3`, `res4` or `res5`, has a non-local block; `none`
-            leaves it out.
-        affinity: `NonLocalBlock` explains it.
-        feeds_next_stage: If true, the block's output feeds the next stage too, and not its skip alone.
-        auxiliary: If true, a 1x1 head predicts masks at the block's scale (STESA-GRU, section 4.2).
-        bn: `replace_batch_norms` says by which statistics training normalises.
+        fields: see `RVOSFields`.
 
     Raises:
-        InputError: A field has an unknown value, or fields do not go together.
+        InputError: an unknown backbone, or weights that cannot be had.
     """
 
-    def __init__(
-        self,
-        backbone: str = "resnet101",
-        weights: str = "imagenet",
-        hidden: int = 128,
-        cell: str = "lstm",
-        reset_gates: int = 1,
-        gru_form: str = "released",
-        recurrence: str = "spatio_temporal",
-        mask_input: bool = True,
-        feeds_unstarted: bool = True,
-        nonlocal_position: str = "none",
-        affinity: str = "embedded_gaussian",
-        feeds_next_stage: bool = False,
-        auxiliary: bool = False,
-        bn: str = "frame",
-    ) -> None:
+    def __init__(self, fields: RVOSFields) -> None:
         super().__init__()
-        one_of("model.cell", cell, CELLS)
-        one_of("model.recurrence", recurrence, ("spatio_temporal", "spatial", "temporal"))
-        one_of("model.nonlocal_position", nonlocal_position, ("none", "res3", "res4", "res5"))
-        if auxiliary and nonlocal_position == "none":
-            raise InputError("model.auxiliary=true: needs a non-local block; set model.nonlocal_position.")
+        hidden, position = fields.hidden, fields.nonlocal_position
         widths = dict(zip(COARSE_TO_FINE, (hidden, hidden, hidden // 2, hidden // 4), strict=True))
         states = (hidden, hidden // 2, hidden // 4, hidden // 8)
-        self.recurrence, self.mask_input, self.feeds_unstarted = recurrence, mask_input, feeds_unstarted
+        self.recurrence, self.mask_input = fields.recurrence, fields.mask_input
+        self.feeds_unstarted, self.auxiliary = fields.feeds_unstarted, fields.auxiliary
         self.encoder = Encoder(
-            Backbone(backbone, weights), widths, nonlocal_position, affinity, feeds_next_stage, bn
+            Backbone(fields.backbone, fields.weights),
+            widths,
+            position,
+            fields.affinity,
+            fields.feeds_next_stage,
+            fields.bn,
         )
-        gru = {"reset_gates": reset_gates, "form": gru_form} if cell == "gru" else {}
-        self.decoder = Decoder(cell, tuple(widths.values()), states, int(mask_input), **gru)
-        if auxiliary:
-            self.auxiliary_level = COARSE_TO_FINE.index(nonlocal_position)
+        gru = {"reset_gates": fields.reset_gates, "form": fields.gru_form} if fields.cell == "gru" else {}
+        self.decoder = Decoder(fields.cell, tuple(widths.values()), states, int(fields.mask_input), **gru)
+        if self.auxiliary:
+            self.auxiliary_level = COARSE_TO_FINE.index(position)
             self.auxiliary_head = nn.Conv2d(states[self.auxiliary_level], 1, 1)
-        self.auxiliary = auxiliary
 
     def encode(self, frames: Tensor) -> list[Features]:
         """Encodes a whole clip at once: normalised frames (B, T, 3, H, W) give T pyramids.

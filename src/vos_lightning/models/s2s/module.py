@@ -3,49 +3,26 @@
 Shapes: B batch, T frames of a clip, H W pixels of the network's input.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vos_lightning.data.clips import Clip
-from vos_lightning.errors import InputError
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import ClipTask, Optimisation, Stage
+from vos_lightning.models.training import TrainingModule
 from vos_lightning.scoring.measures import boundary_f, jaccard
 
 
-@dataclass(frozen=True)
-class ObjectStage(Stage):
-    """frames: of its clips: `annotated`, or `all`, where those without annotation have no loss."""
-
-    frames: str = "annotated"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.frames not in ("annotated", "all"):
-            raise InputError(f"train.stages: frames={self.frames}: choose annotated or all.")
-
-
-class ObjectSegmentation(ClipTask):
+class StateTraining(TrainingModule):
     """Trains S2S by binary cross-entropy, summed over the annotated frames after the first.
 
     Args:
-        model: what is trained.
-        optimisation, stages: see `ClipTask`.
+        network: what is trained.
+        training: see `ObjectTraining`.
+        optimisation: see `Optimisation`.
     """
 
     model: S2S
-    stages: Sequence[ObjectStage]
-
-    def __init__(self, model: S2S, optimisation: Optimisation, stages: Sequence[ObjectStage]) -> None:
-        super().__init__(model, optimisation, stages)
-
-    def takes_every_frame(self, epoch: int) -> bool:
-        """Whether the clips of an epoch run over frames without annotation too."""
-        return self.stages[self.stage_at(epoch)].frames == "all"
 
     def clip_loss(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Unrolls the model over a batch of clips; each frame's cost is the mean over its pixels.
@@ -87,8 +64,7 @@ def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
     """
     size, state, previous = frames.shape[-2:], model.start(frames[:, 0], masks), masks
     hidden, outputs = [], []
-    whole = model.video is not None  # the representation is of the first frame too
-    for read in model.read(model.encode(frames if whole else frames[:, 1:]))[whole:]:
+    for read in _later_frames(model, frames):
         state = model.advance(read, state, previous)
         hidden.append(state[1])
         if model.reads_previous:
@@ -97,3 +73,10 @@ def unroll(model: S2S, frames: Tensor, masks: Tensor) -> Tensor:
     if outputs:
         return torch.stack(outputs).float()
     return model.decode(torch.stack(hidden), size).float()  # one batch of all frames
+
+
+def _later_frames(model: S2S, frames: Tensor) -> list[Tensor]:
+    """What the ConvLSTM reads of each frame but the first, which a video representation takes in too."""
+    if model.video is not None:
+        return model.read(model.encode(frames))[1:]
+    return model.read(model.encode(frames[:, 1:]))

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_lightning.errors import InputError, one_of
 from vos_lightning.layers.backbones import LEVELS, Backbone, DeepLab
 from vos_lightning.layers.norms import replace_batch_norms, run_frames
 from vos_lightning.layers.recurrence import SequenceConvLSTM
+from vos_lightning.models.s2s.fields import S2SFields
 
 State = tuple[Tensor, Tensor]  # cell and hidden state, (O, B, C, h, w) each
 
@@ -137,99 +137,47 @@ class S2S(nn.Module):
     A frame goes through `encode`, `read`, `advance` and `decode`; `start` gives the state before the second.
 
     Args:
-        backbone: `Backbone` lists the names; initialiser and encoder have one each.
-        weights: `Backbone` says where they come from.
-        level: The states have the scale of this stage; each level is one layer of the decoder.
-        fc6: `Backbone` explains it.
-        hidden: The states have C channels, the decoder's layers C, C/2, C/4, C/8, C/8, as many as it takes.
-        initializer: If false, the hidden state starts as the mask itself and the cell state as zero.
-        encoder: A `frame` encoder reads the frame alone. A `previous_mask` one also reads the object's mask
-            of the frame before, and a `merged` one does so with the initialiser's own backbone.
-        mask_entry: Masks enter a backbone by a fourth `channel` of its first convolution, or by a `unit`,
-            the entry of `Trunk`.
-        activation, peepholes: `SequenceConvLSTM` explains them.
-        size: Peepholes of each cell need the input's (H, W); the network then takes no other.
-        upsampling, units, last_unit: `Decoder` explains them.
-        norm: If true, a BatchNorm follows every convolution of heads, entry, decoder and what joins the
-            representation.
-        video: With `clip`, features are joined with the representation of all frames that `read` is given;
-            with `none` they are not.
-        window: When a video is segmented, a representation is of so many frames; 0 means the whole video.
-        bn: `replace_batch_norms` says by which statistics training normalises.
-        deeplab: If true, the encoder's backbone is a `DeepLab` (setting 3).
-        deeplab_network, deeplab_weights: `DeepLab` explains them.
+        fields: see `S2SFields`.
 
     Raises:
-        InputError: A field has an unknown value, or fields do not go together.
+        InputError: an unknown backbone, or weights that cannot be had.
     """
 
     mask_input = True  # one-shot
 
-    def __init__(
-        self,
-        backbone: str = "vgg16",
-        weights: str = "imagenet",
-        level: str = "res5",
-        fc6: bool = True,
-        hidden: int = 512,
-        initializer: bool = True,
-        encoder: str = "frame",
-        mask_entry: str = "channel",
-        activation: str = "relu",
-        peepholes: str = "none",
-        size: Sequence[int] | None = None,
-        upsampling: str = "bilinear",
-        units: int = 1,
-        last_unit: bool = False,
-        norm: bool = False,
-        video: str = "none",
-        window: int = 0,
-        bn: str = "clip",
-        deeplab: bool = False,
-        deeplab_network: str = "deeplabv3_resnet101",
-        deeplab_weights: str = "coco",
-    ) -> None:
+    def __init__(self, fields: S2SFields) -> None:
         super().__init__()
-        one_of("model.level", level, LEVELS)
-        one_of("model.encoder", encoder, ("frame", "previous_mask", "merged"))
-        one_of("model.mask_entry", mask_entry, ("channel", "unit"))
-        one_of("model.upsampling", upsampling, ("bilinear", "transposed"))
-        one_of("model.video", video, ("none", "clip"))
-        one_of("model.bn", bn, ("clip", "frame", "frozen"))
-        if video != "none" and encoder != "frame":
-            raise InputError(f"model.video={video}: needs model.encoder=frame.")
-        if encoder == "merged" and not initializer:
-            raise InputError("model.encoder=merged: needs model.initializer=true.")
-        if deeplab and encoder != "frame":
-            raise InputError("model.deeplab=true: needs model.encoder=frame.")
-        if window < 0:
-            raise InputError(f"model.window={window}: must be 0 or more.")
-        if peepholes == "cell" and size is None:
-            raise InputError("model.peepholes=cell: needs model.size, the network's input.")
-        layers = LEVELS.index(level) + 2
+        self.fields = fields
+        hidden, encoder, norm = fields.hidden, fields.encoder, fields.norm
+        layers = LEVELS.index(fields.level) + 2
         self.stride = 2**layers
-
-        def trunk(mask: bool, heads: int) -> Trunk:
-            channels = 4 if mask and mask_entry == "channel" else 3
-            read = Backbone(backbone, weights, level, channels, fc6)
-            return Trunk(read, hidden, heads, self.stride, norm, mask and mask_entry == "unit")
-
-        def convlstm() -> SequenceConvLSTM:
-            return SequenceConvLSTM(hidden, hidden, activation, peepholes, self._cells(size or (1, 1)))
-
-        self.reads_previous, self.window = encoder != "frame", window
-        if deeplab:
-            self.encoder = Trunk(DeepLab(deeplab_network, deeplab_weights), hidden, 1, self.stride, norm)
+        self.reads_previous, self.window = encoder != "frame", fields.window
+        if fields.deeplab:
+            deeplab = DeepLab(fields.deeplab_network, fields.deeplab_weights)
+            self.encoder = Trunk(deeplab, hidden, 1, self.stride, norm)
         else:
-            self.encoder = trunk(self.reads_previous, 3 if encoder == "merged" else 1)
+            self.encoder = self._trunk(self.reads_previous, 3 if encoder == "merged" else 1)
         self.initializer = None
-        if initializer:
-            self.initializer = self.encoder if encoder == "merged" else trunk(True, 2)
-        self.video = VideoRepresentation(convlstm(), norm) if video != "none" else None
-        self.cell = convlstm()
+        if fields.initializer:
+            self.initializer = self.encoder if encoder == "merged" else self._trunk(True, 2)
+        self.video = VideoRepresentation(self._convlstm(), norm) if fields.video != "none" else None
+        self.cell = self._convlstm()
         widths = [hidden, hidden // 2, hidden // 4, hidden // 8, hidden // 8][:layers]
-        self.decoder = Decoder(hidden, widths, upsampling, units, last_unit, norm)
-        replace_batch_norms(self, bn)
+        self.decoder = Decoder(hidden, widths, fields.upsampling, fields.units, fields.last_unit, norm)
+        replace_batch_norms(self, fields.bn)
+
+    def _trunk(self, mask: bool, heads: int) -> Trunk:
+        """A trunk that reads a mask or not."""
+        fields = self.fields
+        channels = 4 if mask and fields.mask_entry == "channel" else 3
+        backbone = Backbone(fields.backbone, fields.weights, fields.level, channels, fields.fc6)
+        entry = mask and fields.mask_entry == "unit"
+        return Trunk(backbone, fields.hidden, heads, self.stride, fields.norm, entry)
+
+    def _convlstm(self) -> SequenceConvLSTM:
+        """A ConvLSTM as wide as the states."""
+        hidden, cells = self.fields.hidden, self._cells(self.fields.size or (1, 1))
+        return SequenceConvLSTM(hidden, hidden, self.fields.activation, self.fields.peepholes, cells)
 
     def _cells(self, size: Sequence[int]) -> tuple[int, int]:
         """Gives the states' (h, w) for an input of (H, W)."""

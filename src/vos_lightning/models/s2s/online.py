@@ -7,7 +7,6 @@ Shapes: O objects, H W pixels of the network's input.
 """
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch.optim import Adam
 from vos_lightning.data.clips import Augmentation, to_network
 from vos_lightning.data.images import resize_labels
 from vos_lightning.devices import upload
-from vos_lightning.errors import InputError
+from vos_lightning.models.s2s.fields import OnlineFields
 from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
 
@@ -26,28 +25,13 @@ OBJECT = Augmentation(flip=0, rotation=15, translation=0.1, shear=5, zoom=(0.85,
 BACKGROUND = Augmentation(flip=0, rotation=5, translation=0.05, shear=2, zoom=(1.0, 1.1))
 
 
-@dataclass(frozen=True)
-class OnlineLearning:
-    """steps: of Adam. lr: its learning rate. pairs: made for each step. seed: of the pairs."""
-
-    steps: int = 200
-    lr: float = 1e-5
-    pairs: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.pairs) < 1:
-            raise InputError(
-                f"predict.online: steps={self.steps}, pairs={self.pairs}: both must be 1 or more."
-            )
-
-
 def tune(
     model: S2S,
     frame: np.ndarray,
     mask: np.ndarray,
     size: tuple[int, int],
-    settings: OnlineLearning,
+    learning: OnlineFields,
+    seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> S2S:
     """A copy of the network tuned to a frame; `model` itself stays as it is.
@@ -57,7 +41,8 @@ def tune(
         frame: (h, w, 3) uint8 RGB.
         mask: ids (h, w) uint8 of the objects there.
         size: (H, W).
-        settings: see `OnlineLearning`.
+        learning: see `OnlineFields`.
+        seed: of the pairs.
         device: where the model is.
 
     Returns:
@@ -68,19 +53,19 @@ def tune(
     if not len(objects):
         return model
     tuned = copy.deepcopy(model)
-    learning = [part for part in (tuned.initializer, tuned.encoder, tuned.decoder) if part is not None]
-    learnt = [p for part in learning for p in part.parameters() if p.requires_grad]  # no frozen DeepLab
+    parts = [part for part in (tuned.initializer, tuned.encoder, tuned.decoder) if part is not None]
+    learnt = [p for part in parts for p in part.parameters() if p.requires_grad]  # no frozen DeepLab
     parameters = list(dict.fromkeys(learnt))  # a merged encoder is the initialiser too
     tuned.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_()
-    optimizer = Adam(parameters, lr=settings.lr)
-    first, rng = to_network([frame], size)[0], np.random.default_rng(settings.seed)
+    optimizer = Adam(parameters, lr=learning.lr)
+    first, rng = to_network([frame], size)[0], np.random.default_rng(seed)
     scene = fill(first, objects.any(0))
-    given = objects.float().expand(settings.pairs, -1, -1, -1).to(device)
+    given = objects.float().expand(learning.pairs, -1, -1, -1).to(device)
     with torch.inference_mode(False), torch.enable_grad():
-        for _ in range(settings.steps):
-            made = [possible_frame(first, objects, scene, rng) for _ in range(settings.pairs)]
+        for _ in range(learning.steps):
+            made = [possible_frame(first, objects, scene, rng) for _ in range(learning.pairs)]
             clips = torch.stack([torch.stack([first, later]) for later, _ in made])
             truth = torch.stack([masks for _, masks in made]).float()
             clips, truth = upload(clips, device), upload(truth, device)

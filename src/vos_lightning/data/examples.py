@@ -1,0 +1,165 @@
+"""What a training step is made of: how clips are drawn from the videos of a split.
+
+Shapes: B batch, T frames of a clip, O object slots, H W pixels of the network's input.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
+from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
+from vos_lightning.data.small_frames import FrameCache
+from vos_lightning.data.videos import Video
+from vos_lightning.fields import SIZE, TRUTH, choice, pair_or, whole
+
+
+class NamedExamples(Protocol):
+    """A torch data set whose examples have names for messages."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, key: Any) -> str:
+        """The video and the frames of an example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples(ABC):
+    """How training draws from a split; a model chooses a subclass, whose fields stand in the node `data`.
+
+    size: (H, W). clip_length: T, or the shortest and the longest T. batch_size: B. augment: whether training
+    clips are flipped and warped. image_warp: how warped frames are interpolated. val_clips: validation clips
+    an epoch, at most, spread evenly; 0 takes all.
+    """
+
+    size: Annotated[tuple[int, int], SIZE]
+    clip_length: Annotated[Any, pair_or(whole(2, 200), alone=True, ordered=True)]
+    batch_size: Annotated[int, whole(1, 4096)]
+    augment: Annotated[bool, TRUTH]
+    image_warp: Annotated[str, choice("nearest", "bilinear")]
+    val_clips: Annotated[int, whole(0)]
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest T."""
+        length = self.clip_length
+        return (length, length) if isinstance(length, int) else length
+
+    @property
+    def epoch_note(self) -> str:
+        """What is said of an epoch's length where that is not all of a data set."""
+        return ""
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What warps training clips; None leaves them as they are."""
+        return Augmentation(image_warp=self.image_warp) if self.augment else None
+
+    @abstractmethod
+    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> Any:
+        """The torch data set that training draws from, see `NamedExamples`.
+
+        Args:
+            videos: with masks.
+            slots: O, the highest object id that is accepted.
+            seed: with the epoch it decides what is drawn and how it is warped.
+            cache: of the resized frames; None decodes them every time.
+        """
+
+    @abstractmethod
+    def order(
+        self, count: int, seed: int, start: tuple[int, int], every_frame: Callable[[int], bool]
+    ) -> EpochSampler:
+        """The keys of an epoch's examples.
+
+        Args:
+            count: examples of the data set.
+            seed: of the order.
+            start: epoch and examples at which training goes on, see `EpochSampler`.
+            every_frame: whether the clips of an epoch run over frames without annotation too.
+        """
+
+    @abstractmethod
+    def validation(
+        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
+    ) -> tuple[Any, Any]:
+        """The torch data set of validation, without augmentation, and the keys that it is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(Examples):
+    """Windows of a video with all of its objects, each frame in one window at most.
+
+    weigh_absent: of `ClipDataset`.
+    """
+
+    weigh_absent: Annotated[bool, TRUTH] = True
+
+    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ClipDataset:
+        """The windows, augmented."""
+        return self._windows(videos, slots, self.augmentation, seed, cache)
+
+    def order(
+        self, count: int, seed: int, start: tuple[int, int], every_frame: Callable[[int], bool]
+    ) -> EpochSampler:
+        """All windows in random order."""
+        return EpochSampler(count, seed, start)
+
+    def validation(
+        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
+    ) -> tuple[ClipDataset, FixedSampler]:
+        """The windows as they are."""
+        windows = self._windows(videos, slots, None, seed, cache)
+        return windows, FixedSampler(len(windows), self.val_clips)
+
+    def _windows(
+        self,
+        videos: list[Video],
+        slots: int,
+        augmentation: Augmentation | None,
+        seed: int,
+        cache: FrameCache | None,
+    ) -> ClipDataset:
+        length = self.lengths[1]
+        return ClipDataset(videos, self.size, length, slots, augmentation, seed, cache, self.weigh_absent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleObjects(Examples):
+    """Clips of one object each, see `ObjectClips`.
+
+    samples: clips an epoch; 0: as many as `draw` has objects or videos. draw, clip_start: of `ObjectClips`.
+    """
+
+    samples: Annotated[int, whole(0)] = 0
+    draw: Annotated[str, choice("object", "video")] = "video"
+    clip_start: Annotated[str, choice("random", "first")] = "random"
+
+    @property
+    def epoch_note(self) -> str:
+        """See `Examples.epoch_note`."""
+        return f" of {self.samples} clips" if self.samples else ""
+
+    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ObjectClips:
+        """The objects or videos to draw from, augmented."""
+        return ObjectClips(videos, self.size, self.augmentation, seed, cache, self.draw, self.clip_start)
+
+    def order(
+        self, count: int, seed: int, start: tuple[int, int], every_frame: Callable[[int], bool]
+    ) -> DrawSampler:
+        """Draws whose lengths are anew for each batch."""
+        return DrawSampler(self.samples or count, self.batch_size, self.lengths, seed, every_frame, start)
+
+    def validation(
+        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
+    ) -> tuple[ObjectClips, list[Draw]]:
+        """A clip of the shortest length for each object."""
+        clips = ObjectClips(videos, self.size, None, seed, cache, "object", self.clip_start)
+        keys = FixedSampler(len(clips), self.val_clips)
+        return clips, [Draw(0, index, self.lengths[0]) for _, index in keys]
+
+
+def no_epoch(_: int) -> bool:
+    """Says of every epoch that its clips run over annotated frames alone."""
+    return False

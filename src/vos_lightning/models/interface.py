@@ -1,0 +1,120 @@
+"""What a model offers to whatever trains, scores and shows it; CONTRIBUTING.md says how to add one.
+
+A model is a folder of models/ with one instance of `Model`, which catalogue.py lists, or one that an
+installed package offers as an entry point of the group `vos_lightning.models`. Nothing outside that folder
+asks which model it has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vos_lightning.data.examples import Examples
+from vos_lightning.data.sets import DataSet
+from vos_lightning.data.videos import Given, Video
+from vos_lightning.evaluation.propagation import Prediction
+from vos_lightning.evaluation.videos import Timing
+from vos_lightning.fields import NAME, whole
+from vos_lightning.models.training import Optimisation, Training, TrainingModule
+from vos_lightning.scoring.rules import Rules
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFields:
+    """What every model's node `model` holds; a model's own subclass adds the fields of its network.
+
+    name: shown in tables and names of runs. architecture: the model's name in the catalogue. slots: objects
+    that a clip may hold.
+    """
+
+    name: Annotated[str, NAME]
+    architecture: Annotated[str, NAME]
+    slots: Annotated[int, whole(1, 254)] = 10  # ids of a mask; 255 is void
+
+    @property
+    def summary(self) -> str:
+        """The network in a few words, for the notes below a table."""
+        return self.name
+
+
+class Evaluation(Protocol):
+    """A trained network that is ready to be used; `evaluation.videos.VideoEvaluation` is one along videos."""
+
+    @property
+    def given(self) -> Given:
+        """What the network is told of a video's first frame, which decides how it is scored."""
+
+    @property
+    def timings(self) -> list[Timing]:
+        """What each video cost so far."""
+
+    def score(self, videos: Sequence[Video], rules: Rules, folder: Path) -> dict[str, Any]:
+        """Predicts videos into a folder and scores them; returns what `rules` says of all."""
+
+    def submit(self, videos: Sequence[Video], archive: Path) -> Path:
+        """Predicts videos and writes the zip that their server takes."""
+
+    def write(self, video: Video, folder: Path) -> Any:
+        """Predicts one video into a folder, step by step as it is iterated."""
+
+
+class Model(Protocol):
+    """A model, and the parts of a configuration that it reads."""
+
+    @property
+    def fields(self) -> type[NetworkFields]:
+        """Of its network: the node `model`."""
+
+    @property
+    def examples(self) -> type[Examples]:
+        """How its training draws from a data set: part of the node `data`."""
+
+    @property
+    def training(self) -> type[Training]:
+        """The node `train`."""
+
+    @property
+    def prediction(self) -> type[Prediction]:
+        """The node `predict`."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Fields of the network by which dashboards sort runs."""
+
+    def given(self, fields: Any, prediction: Any) -> Given:
+        """What the network is told of a video's first frame, which decides how it is scored."""
+
+    def network(self, fields: Any, pretrained: bool) -> nn.Module:
+        """The network; with random weights if not `pretrained`, since others will replace them all."""
+
+    def module(self, network: Any, training: Any, optimisation: Optimisation) -> TrainingModule:
+        """What trains the network. Raises InputError for fields that do not go together."""
+
+    def evaluation(self, network: Any, experiment: "Experiment", device: torch.device | str) -> Evaluation:
+        """The trained network made ready on a device; `network` stays as it is."""
+
+    def released(self, folder: Path) -> Mapping[str, Tensor] | None:
+        """The authors' released weights in a folder, by the names of this network; None if it holds none."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides what a run finds. The parts have the types that the model names."""
+
+    model: Model
+    seed: int
+    fields: NetworkFields
+    data_set: DataSet
+    examples: Examples
+    training: Training
+    optimisation: Optimisation
+    prediction: Any
+
+    @property
+    def given(self) -> Given:
+        """What the network is told of a video's first frame."""
+        return self.model.given(self.fields, self.prediction)

@@ -1,0 +1,57 @@
+"""RVOS and STESA-GRU as a model of the catalogue."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vos_lightning.data.examples import Windows
+from vos_lightning.data.videos import Given
+from vos_lightning.evaluation.videos import VideoEvaluation
+from vos_lightning.layers.inference import for_inference
+from vos_lightning.models.interface import Experiment
+from vos_lightning.models.rvos.fields import ClipTraining, MaskPrediction, RVOSFields
+from vos_lightning.models.rvos.module import MaskTraining
+from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.rvos.propagate import MaskPropagation
+from vos_lightning.models.rvos.released import released_weights
+from vos_lightning.models.training import Optimisation
+
+
+class RVOSModel:
+    """See `interface.Model`."""
+
+    fields = RVOSFields
+    examples = Windows
+    training = ClipTraining
+    prediction = MaskPrediction
+    tags = ("cell", "nonlocal_position")
+
+    def given(self, fields: RVOSFields, prediction: MaskPrediction) -> Given:
+        """Masks, unless the slots of a zero-shot network are proposals."""
+        return Given.MASKS if fields.mask_input or prediction.match_given else Given.NOTHING
+
+    def network(self, fields: RVOSFields, pretrained: bool) -> RVOS:
+        """See `interface.Model`."""
+        return RVOS(fields if pretrained else replace(fields, weights="none"))
+
+    def module(self, network: RVOS, training: ClipTraining, optimisation: Optimisation) -> MaskTraining:
+        """See `interface.Model`."""
+        return MaskTraining(network, training, optimisation)
+
+    def evaluation(
+        self, network: RVOS, experiment: Experiment, device: torch.device | str
+    ) -> VideoEvaluation:
+        """See `interface.Model`."""
+        prediction, size = experiment.prediction, experiment.examples.size
+        ready = for_inference(network, prediction.precision).to(device)
+        return VideoEvaluation(MaskPropagation(ready, prediction, size, experiment.fields.slots, device))
+
+    def released(self, folder: Path) -> Mapping[str, Tensor] | None:
+        """The files of imatge-upc/rvos."""
+        return released_weights(folder)
+
+
+MODEL = RVOSModel()

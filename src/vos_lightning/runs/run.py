@@ -1,0 +1,212 @@
+"""A run: a training and one evaluation of it, found by what they are; and why something is missing."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vos_lightning.configuration import compose_train
+from vos_lightning.data.sets import DataSet
+from vos_lightning.data.videos import fingerprint
+from vos_lightning.errors import InputError
+from vos_lightning.fields import decisive, flatten
+from vos_lightning.layers.weights import weights_hash
+from vos_lightning.models.interface import Experiment
+from vos_lightning.runs.folder import (
+    EvaluationFolder,
+    TrainingFolder,
+    content_hash,
+    differences,
+    read_identity,
+)
+from vos_lightning.runs.settings import Machine, Settings, read_settings
+from vos_lightning.runs.sources import evaluation_sources, training_sources
+
+SPLITS = ("train_split", "val_split", "score_split", "submit_split")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on the data and with the sources as they are now.
+
+    settings: its configuration. training, evaluation: its folders. first: the run whose weights its training
+    starts from, if there is one.
+    """
+
+    settings: Settings
+    training: TrainingFolder
+    evaluation: EvaluationFolder
+    first: "Run | None"
+
+    @classmethod
+    def of(cls, settings: Settings, known: dict[Any, str] | None = None) -> "Run":
+        """The run of a configuration; reads the names and sizes of the data's files.
+
+        known: fingerprints found before, for runs that share their data.
+
+        Raises InputError for data or weights that are not there.
+        """
+        experiment, machine = settings.experiment, settings.machine
+        known = {} if known is None else known
+        first = first_run(settings, known)
+        identity = training_identity(experiment, first, known)
+        names = f"{experiment.data_set.name}-{experiment.fields.name}-s{experiment.seed}"
+        folder = Path(machine.dir or Path(machine.root) / f"{names}-{content_hash(identity)}")
+        training = TrainingFolder(folder, identity)
+        scored = evaluation_identity(experiment, training, known)
+        split = experiment.data_set.score_split
+        evaluation = EvaluationFolder(folder / f"{split}-{content_hash(scored)}", scored)
+        return cls(settings, training, evaluation, first)
+
+    @classmethod
+    def launched(cls, settings: Settings, training: str, evaluation: str) -> "Run":
+        """A run of a manifest, whose folders have these names below the root."""
+        folder = Path(settings.machine.root) / training
+        return cls(settings, TrainingFolder(folder, {}), EvaluationFolder(folder / evaluation, {}), None)
+
+    @property
+    def name(self) -> str:
+        """What the two folders are called."""
+        return f"{self.training.path.name}/{self.evaluation.path.name}"
+
+    @cached_property
+    def start(self) -> Path | None:
+        """The weights that the training starts from; None for those of the network itself."""
+        if self.first is not None:
+            return scored_checkpoint(self.first.training)
+        init_from = self.settings.experiment.training.init_from
+        return Path(init_from) if init_from else None
+
+    def state(self) -> str:
+        """Of the evaluation, or before it has begun of the training: queued, running, trained, ..."""
+        state = self.evaluation.status()["state"]
+        if state != "queued":
+            return state
+        trained = self.training.status()["state"]
+        return "trained" if trained == "finished" else trained
+
+
+def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
+    """The run that train.first composes, with this one's scale, model and seed; None if there is none."""
+    experiment, machine = settings.experiment, settings.machine
+    if not experiment.training.first:
+        return None
+    cfg = compose_train([f"scale={machine.scale}", *experiment.training.first])
+    first = read_settings(cfg).experiment
+    if first.model is not experiment.model:
+        raise InputError("train.first: must compose a run of the same model.architecture; correct its list.")
+    chosen = Experiment(
+        experiment.model,
+        experiment.seed,
+        experiment.fields,
+        first.data_set,
+        first.examples,
+        first.training,
+        first.optimisation,
+        first.prediction,
+    )
+    placed = Machine(**{**vars(machine), "dir": None})
+    return Run.of(Settings(chosen, placed, settings.dashboard), known)
+
+
+def training_identity(experiment: Experiment, first: Run | None, known: dict[Any, str]) -> dict[str, Any]:
+    """What decides a training's weights: fields, data and sources."""
+    data_set, training = experiment.data_set, experiment.training
+    splits = dict.fromkeys((data_set.train_split, data_set.val_split), False)
+    splits[data_set.train_split] |= training.every_frame
+    data = decisive(data_set, weights_hash) | decisive(experiment.examples, weights_hash)
+    identity = {
+        "fields": {
+            "seed": experiment.seed,
+            "data": {key: value for key, value in data.items() if key not in ("score_split", "submit_split")},
+            "model": decisive(experiment.fields, weights_hash),
+            "train": decisive(training, weights_hash),
+            "optim": decisive(experiment.optimisation, weights_hash),
+        },
+        "data": {split: _version(data_set, split, every, known) for split, every in splits.items()},
+        "sources": training_sources(experiment),
+    }
+    return identity if first is None else identity | {"first": first.training.hash}
+
+
+def evaluation_identity(
+    experiment: Experiment, training: TrainingFolder, known: dict[Any, str]
+) -> dict[str, Any]:
+    """What decides an evaluation's scores: its training, fields, data and sources."""
+    data_set, every = experiment.data_set, experiment.prediction.all_frames
+    data = decisive(data_set, weights_hash)
+    split = data_set.score_split
+    return {
+        "fields": {
+            "data": {key: value for key, value in data.items() if key not in SPLITS} | {"score_split": split},
+            "predict": decisive(experiment.prediction, weights_hash),
+        },
+        "data": {split: _version(data_set, split, every, known)},
+        "sources": evaluation_sources(experiment),
+        "training": training.hash,
+    }
+
+
+def _version(data_set: DataSet, split: str, all_frames: bool, known: dict[Any, str]) -> str:
+    key = data_set, split, all_frames
+    if key not in known:
+        known[key] = fingerprint(data_set.videos(split, all_frames=all_frames))
+    return known[key]
+
+
+def scored_checkpoint(training: TrainingFolder) -> Path:
+    """The checkpoint that a finished training gives to be scored, or to start others from.
+
+    Raises InputError if the training is not finished or that file is not there or has changed.
+    """
+    outcome = training.outcome()
+    if outcome is None:
+        raise InputError(f"{training.path}: not trained yet; run vos-train for it.")
+    path = training.path / outcome["checkpoint"]
+    if path.parent != training.path or not path.is_file() or weights_hash(path) != outcome["checkpoint_hash"]:
+        raise InputError(f"{path}: not the weights that training left; put them back, or remove the run.")
+    return path
+
+
+def why_train(training: TrainingFolder) -> str:
+    """Why a training is done: what differs from the nearest one beside its folder, or that there is none."""
+    prefix = training.path.name.rpartition("-")[0]
+    return _why("trained", training.identity, training.path.parent.glob(f"{prefix}-*"), "training.json")
+
+
+def why_evaluate(evaluation: EvaluationFolder) -> str:
+    """Why an evaluation is done: what differs from the nearest one of the same training."""
+    return _why("scored", evaluation.identity, evaluation.path.parent.glob("*"), "result.json")
+
+
+def _why(done: str, identity: Any, folders: Any, record: str) -> str:
+    """The least that another folder differs in, as words."""
+    found = [
+        (other, differences(other, identity))
+        for folder in folders
+        if (folder / record).is_file() and (other := _identity_of(folder)) is not None
+    ]
+    if not found:
+        return f"not {done} before"
+    nearest = min(found, key=lambda pair: len(pair[1]))[0]
+    before, now = flatten(nearest), flatten(identity)
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    sources = [key.removeprefix("sources.") for key in changed if key.startswith("sources.")]
+    if len(sources) == len(changed):
+        return f"{done} before with other sources: {', '.join(sources)}"
+    if any(key.startswith("data.") for key in changed):
+        return f"{done} before on other data: {', '.join(k[5:] for k in changed if k.startswith('data.'))}"
+    fields = [key for key in changed if key.startswith("fields.")]
+    if fields:
+        key = fields[0]
+        more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
+        return f"{done} before with another {key.removeprefix('fields.')}, {before.get(key, 'none')}{more}"
+    return f"not {done} before"
+
+
+def _identity_of(folder: Path) -> dict[str, Any] | None:
+    """The identity of a folder; None where it cannot be read, which is no reason to stop."""
+    try:
+        return read_identity(folder)
+    except InputError:
+        return None
