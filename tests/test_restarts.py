@@ -18,15 +18,17 @@ from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from vos_lightning.apps.cli import report_errors
-from vos_lightning.configuration import build_data
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import ClipDataset
 from vos_lightning.data.object_clips import ObjectClips
 from vos_lightning.errors import InputError
-from vos_lightning.models.rvos.module import Segmentation
+from vos_lightning.evaluation import videos
+from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.processes import Interrupted
 from vos_lightning.runs.callbacks import Progress
-from vos_lightning.runs.sweep import compose_train
-from vos_lightning.runs.train import run_of, train
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import read_settings
+from vos_lightning.runs.train import train
 
 Compose = Callable[..., DictConfig]
 
@@ -75,6 +77,12 @@ def history(folder: Path) -> list[Any]:
 
 def status(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "status.json").read_text())
+
+
+def evaluation(folder: Path) -> Path:
+    """The folder of a run's only evaluation."""
+    (result,) = folder.glob("*/identity.json")
+    return result.parent
 
 
 class Killed(BaseException):
@@ -127,28 +135,26 @@ def test_a_restart_at_any_batch_changes_nothing(
     )
     assert history(tmp_path / "broken") == history(tmp_path / "whole")
     assert not list(tmp_path.glob("broken/previous.ckpt"))
-    if (
-        not workers
-    ):  # what was trained on before is not read again: the last batches and the validation's clip
+    if workers[-1] == 0:  # what was trained on before is not read again: the last batches, validation's clip
         assert len(read) == 2 * (expected["global_step"] - kills[-1] + 1) + 1
 
 
-def broken_by(monkeypatch: pytest.MonkeyPatch, at: int, break_model: Callable[[Segmentation], Any]) -> None:
+def broken_by(monkeypatch: pytest.MonkeyPatch, at: int, break_model: Callable[[MaskTraining], Any]) -> None:
     """Does something before the step of this number."""
-    step = Segmentation.training_step
+    step = MaskTraining.training_step
 
     def training_step(self, clip, index):
         if self.global_step == at:
             break_model(self)
         return step(self, clip, index)
 
-    monkeypatch.setattr(Segmentation, "training_step", training_step)
+    monkeypatch.setattr(MaskTraining, "training_step", training_step)
 
 
 def test_a_run_of_few_steps_takes_no_epoch_twice(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(task: Segmentation) -> None:
+    def fail(task: MaskTraining) -> None:
         raise Killed
 
     cfg = compose("run", *RVOS, "train.max_steps=8")
@@ -158,7 +164,8 @@ def test_a_run_of_few_steps_takes_no_epoch_twice(
     for _ in range(2):  # from its epoch, and when all is trained
         assert train(cfg)["steps"] == 8
         assert [row[:2] for row in history(tmp_path / "run")[0]] == [["0", "6"], ["1", "8"]]
-        (tmp_path / "run/result.json").unlink()
+        (tmp_path / "run/training.json").unlink()
+        (evaluation(tmp_path / "run") / "result.json").unlink()
 
 
 def test_training_ends_where_the_loss_is_no_number(
@@ -174,26 +181,22 @@ def test_training_ends_where_the_loss_is_no_number(
             train(cfg)
     assert ended.value.code == 2
     said = capsys.readouterr().err.strip()
-    data = run_of_data(cfg)
+    data = read_settings(cfg).experiment
+    videos = data.data_set.videos("train")
+    windows = data.examples.training(videos, data.fields.slots, data.seed, None)
     clips = [key for key in keys if key[0] == 1][4:6]  # epoch 1, its third batch; step 9
     assert said.startswith("vos-train: Step 9: the loss must be finite") and said.count("\n") == 0
-    assert all(data.train_clips.name(key) in said for key in clips)
-    assert status(tmp_path / "run")["state"] == "failed" and not (tmp_path / "run/result.json").exists()
+    assert all(windows.name(key) in said for key in clips)
+    assert status(tmp_path / "run")["state"] == "failed" and not list(tmp_path.glob("run/*/result.json"))
     kept = state(tmp_path / "run")
     assert kept["global_step"] == 6
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
-def run_of_data(cfg: DictConfig) -> Any:
-    data = build_data(cfg)
-    data.setup()
-    return data
-
-
 def test_weights_that_are_no_numbers_are_not_kept(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poison(task: Segmentation) -> None:  # the loss stays finite, the gradient does not
+    def poison(task: MaskTraining) -> None:  # the loss stays finite, the gradient does not
         task.model.decoder.conv_out.bias.register_hook(lambda gradient: gradient * float("nan"))
 
     broken_by(monkeypatch, 3, poison)
@@ -223,7 +226,7 @@ def test_a_signal_ends_a_run_after_the_present_step(
     assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
 
-@pytest.mark.parametrize(("owner", "hook"), [(Segmentation, "validation_step"), (Progress, "on_train_end")])
+@pytest.mark.parametrize(("owner", "hook"), [(MaskTraining, "validation_step"), (Progress, "on_train_end")])
 def test_a_signal_outside_of_steps_ends_a_run_with_its_checkpoint(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, hook: str
 ) -> None:
@@ -266,7 +269,7 @@ def test_a_signal_to_all_processes_of_a_run_waits_for_the_present_step(
 
 def test_a_killed_run_leaves_no_process_and_counts_as_interrupted(compose: Compose, tmp_path: Path) -> None:
     cfg = compose("run", *S2S, OFTEN, "run.loader_workers=2", "data.samples=400")
-    run = run_of(cfg)
+    run = Run.of(read_settings(cfg)).training
     process = multiprocessing.get_context("fork").Process(target=train, args=[cfg])
     process.start()
     assert process.pid
@@ -283,6 +286,40 @@ def test_a_killed_run_leaves_no_process_and_counts_as_interrupted(compose: Compo
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert run.status()["state"] == "interrupted"
+
+
+class Unwanted(Exception):
+    """Stands for work that must not be done."""
+
+
+def unwanted(*_: Any) -> None:
+    raise Unwanted
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_end_while_scoring_scores_again_without_training(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    cfg, write = compose("run", *RVOS, "train.max_steps=1"), videos.write_mask
+
+    def signalled(path: Path, mask: Any) -> None:
+        write(path, mask)
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(videos, "write_mask", signalled)
+        process = multiprocessing.get_context("fork").Process(target=train, args=[cfg])
+        process.start()
+        process.join(60)
+    run = Run.of(read_settings(cfg))
+    assert process.exitcode == (1 if number == signal.SIGTERM else -number)
+    assert run.state() == "interrupted" and run.training.status()["state"] == "finished"
+    assert run.evaluation.result() is None and len(list(run.evaluation.masks.rglob("*.png"))) == 1
+    weights = run.training.checkpoint.stat().st_mtime_ns
+    monkeypatch.setattr(MaskTraining, "training_step", unwanted)
+    assert train(cfg)["steps"] == 1 and run.state() == "finished"
+    assert run.training.checkpoint.stat().st_mtime_ns == weights
+    assert len(list(run.evaluation.masks.rglob("*.png"))) == 6
 
 
 def children(parent: int) -> list[int]:
@@ -345,15 +382,15 @@ def test_a_split_that_comes_after_a_run_had_finished_is_zipped(
 ) -> None:
     options = [*RVOS, "data.submit_split=test", "train.max_steps=1"]
     cfg = compose("run", *options)
-    data = type(run_of_data(cfg))
+    data = type(read_settings(cfg).experiment.data_set)
     with monkeypatch.context() as patch:
         patch.setattr(data, "splits", lambda self: ["train", "val"])
         before = train(cfg)
     assert before["submission"] is None
     weights = (tmp_path / "run/last.ckpt").stat().st_mtime_ns
     after = train(cfg)
-    assert after == {**before, "submission": str(tmp_path / "run/test.zip")}
-    assert json.loads((tmp_path / "run/result.json").read_text()) == after
+    assert after == {**before, "submission": str(evaluation(tmp_path / "run") / "test.zip")}
+    assert json.loads((evaluation(tmp_path / "run") / "result.json").read_text()) == after
     assert (tmp_path / "run/last.ckpt").stat().st_mtime_ns == weights
     with zipfile.ZipFile(after["submission"]) as archive:
         assert len(archive.namelist()) == 2 * 6
