@@ -14,13 +14,15 @@ from vos_lightning.data.clips import Clip
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.videos import Video, video_of
 from vos_lightning.layers.recurrence import SequenceConvLSTM
-from vos_lightning.models.rvos.fields import ClipTraining, MaskStage, RVOSFields
+from vos_lightning.models.rvos.fields import ClipTraining, MaskPrediction, MaskStage, RVOSFields
 from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.s2s.fields import ObjectStage, ObjectTraining, S2SFields
+from vos_lightning.models.rvos.propagate import MaskPropagation
+from vos_lightning.models.s2s.fields import ObjectPrediction, ObjectStage, ObjectTraining, S2SFields
 from vos_lightning.models.s2s.module import StateTraining, unroll
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import Optimisation, TrainingModule
+from vos_lightning.models.s2s.propagate import StatePropagation
+from vos_lightning.models.training import Optimisation
 
 # --- masks, frames, videos -------------------------------------------------------------------------------
 
@@ -58,9 +60,12 @@ def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]
 # --- a small network of each kind, and what trains it ----------------------------------------------------
 
 
-def small_rvos(backbone: str, **fields: Any) -> RVOS:
+SMALL: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 16}
+
+
+def small_rvos(backbone: str = "shufflenet_v2_x0_5", **fields: Any) -> RVOS:
     """A small network of random weights."""
-    return RVOS(RVOSFields(backbone=backbone, weights="none", hidden=16, **fields))
+    return RVOS(RVOSFields(**(SMALL | {"backbone": backbone} | fields)))
 
 
 def tiny_s2s(backbone: str, **fields: Any) -> S2S:
@@ -78,11 +83,21 @@ NETWORKS: dict[str, Callable[[str], RVOS | S2S]] = {  # by the backbone's name
 }
 
 
-def task(model: RVOS | S2S) -> TrainingModule:
-    """What trains a network, in one stage of one epoch."""
+def task(model: RVOS | S2S, *stages: MaskStage, **training: Any) -> MaskTraining | StateTraining:
+    """What trains a network, in one stage of one epoch if no others are given."""
     if isinstance(model, S2S):
         return StateTraining(model, ObjectTraining(stages=(ObjectStage(epochs=1),)), Optimisation())
-    return MaskTraining(model, ClipTraining(stages=(MaskStage(epochs=1),)), Optimisation())
+    fields = ClipTraining(stages=stages or (MaskStage(epochs=1),), **training)
+    return MaskTraining(model, fields, Optimisation())
+
+
+def along(
+    model: RVOS | S2S, size: tuple[int, int], slots: int = 10, device: str = "cpu", **prediction: Any
+) -> MaskPropagation | StatePropagation:
+    """A network that is ready to go along videos at a size (H, W), with fields of its prediction."""
+    if isinstance(model, S2S):
+        return StatePropagation(model, ObjectPrediction(**prediction), size, device=device)
+    return MaskPropagation(model, MaskPrediction(**prediction), size, slots, device)
 
 
 def noise_clip(mask: np.ndarray, frames: int) -> Clip:
@@ -105,7 +120,7 @@ SMALL_S2S: dict[str, Any] = {
     "hidden": 32,
     "deeplab_network": "deeplabv3_mobilenet_v3_large",
     "deeplab_weights": "none",
-    "size": S2S_SIZE,
+    "size": list(S2S_SIZE),
 }
 
 

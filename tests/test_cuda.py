@@ -11,17 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import NETWORKS, boxes, noise, noise_clip, task
+from helpers import NETWORKS, along, boxes, noise, noise_clip, task
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
-from vos_lightning.evaluation.propagation import Protocol, probabilities
 from vos_lightning.layers.inference import for_inference
 from vos_lightning.layers.norms import batch_norms
 from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import ClipTask
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.models.training import TrainingModule
 from vos_lightning.runs.train import train
 
 pytestmark = [
@@ -70,7 +69,7 @@ def test_a_video_is_that_of_a_cpu(name: str) -> None:
         norm.running_var.fill_(0.1)  # keeps features from vanishing
     frames = noise(6, SIZE)
     masks = [
-        torch.stack([m.cpu() for m in probabilities(ready, frames, {0: GIVEN}, Protocol(SIZE), device)])
+        torch.stack([m.cpu() for m in along(ready, SIZE, device=device).probabilities(frames, {0: GIVEN})])
         for device in ("cuda", "cpu")
         for ready in [for_inference(model).to(device)]
     ]
@@ -89,7 +88,7 @@ def test_a_restart_ends_where_an_uninterrupted_run_does(name: str, tmp_path: Pat
     whole, broken = (compose_train([*cfg, f"run.dir={tmp_path}/{run}"]) for run in ("whole", "broken"))
     train(whole)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
-        patch.setattr(ClipTask, "on_train_epoch_start", interrupt_at_epoch_1)
+        patch.setattr(TrainingModule, "on_train_epoch_start", interrupt_at_epoch_1)
         train(broken)
     assert train(broken)["device"] == torch.cuda.get_device_name()
     there, here = (read_model_weights(tmp_path / run / "last.ckpt") for run in ("whole", "broken"))
@@ -97,6 +96,6 @@ def test_a_restart_ends_where_an_uninterrupted_run_does(name: str, tmp_path: Pat
         torch.testing.assert_close(here[key], weight, rtol=1e-3, atol=1e-3)
 
 
-def interrupt_at_epoch_1(task: ClipTask) -> None:
+def interrupt_at_epoch_1(task: TrainingModule) -> None:
     if task.current_epoch == 1:
         raise RuntimeError("interrupted")

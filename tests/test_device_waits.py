@@ -16,11 +16,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from helpers import NETWORKS, boxes, noise_clip, task
+from helpers import NETWORKS, along, boxes, noise_clip, task
 from vos_lightning.data.clips import Clip
 from vos_lightning.evaluation import propagation
-from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
 from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.s2s import propagate
 
 SIZE = (64, 96)
 GIVEN = boxes((1, 0, 0, 20, 96), (2, 30, 0, 10, 96), size=SIZE)
@@ -80,10 +81,11 @@ def pretended_gpu(model: Callable[[], nn.Module]) -> Iterator[tuple[nn.Module, C
 @pytest.mark.parametrize("name", ["stesa_gru", "s2s-previous_mask", "s2s_video"])
 def test_a_video_waits_for_its_frames_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(propagation, "to_network", lambda frames, size: torch.zeros(len(frames), 3, *size))
-    monkeypatch.setattr(propagation, "upload", lambda x, device: x.to(device))
+    for module in (propagation, propagate):
+        monkeypatch.setattr(module, "upload", lambda x, device: x.to(device))
     frames, counts = [np.zeros((*SIZE, 3), np.uint8)] * (2 * ENCODED_TOGETHER), []
     with pretended_gpu(lambda: NETWORKS[name](BACKBONE).eval()) as (model, copies):
-        for masks in probabilities(model, frames, {0: GIVEN}, Protocol(SIZE, proposals=2), "cuda"):
+        for masks in along(model, SIZE, slots=2, device="cuda").probabilities(frames, {0: GIVEN}):
             assert masks.device.type == "cuda" and not copies.count["to cpu"]
             counts.append(copies.count["to cuda"])
     if name == "s2s_video":  # reads the whole video before the first mask
@@ -123,6 +125,6 @@ def test_masks_leave_the_device_a_few_frames_at_once(rule: str, monkeypatch: pyt
     for chunks in (1, 3):
         frames = [np.zeros((*SIZE, 3), np.uint8)] * (chunks * ENCODED_TOGETHER)
         with monkeypatch.context() as patch, Waits(patch) as waits:
-            assert len(list(propagate(model, frames, {0: GIVEN}, Protocol(SIZE, merge=rule)))) == len(frames)
+            assert len(list(along(model, SIZE, merge=rule).masks(frames, {0: GIVEN}))) == len(frames)
         counts.append(waits.count)
     assert counts[1] - counts[0] == 2

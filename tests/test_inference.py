@@ -1,14 +1,11 @@
 """Models made ready for videos give the masks of the models they come from."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import boxes, noise
+from helpers import along, boxes, noise, small_rvos
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation.propagation import Protocol, probabilities
 from vos_lightning.layers.inference import for_inference
 from vos_lightning.layers.norms import batch_norms
 from vos_lightning.models.rvos.network import RVOS
@@ -19,8 +16,7 @@ SIZE = (70, 102)  # no multiple of 4
 def trained(**fields) -> RVOS:
     """A network in eval mode with running statistics that differ from channel to channel."""
     torch.manual_seed(0)
-    settings: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 16}
-    model = RVOS(**(settings | fields)).eval()
+    model = small_rvos(**fields).eval()
     for norm in batch_norms(model):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
@@ -32,7 +28,7 @@ def trained(**fields) -> RVOS:
 def video(model: RVOS) -> Tensor:
     """Soft masks (T, O, H, W) of six frames of noise, two objects given."""
     first = boxes((1, 10, 10, 30, 30), (2, 30, 50, 30, 40), size=SIZE)
-    return torch.stack(list(probabilities(model, noise(6, SIZE), {0: first}, Protocol(SIZE))))
+    return torch.stack(list(along(model, SIZE).probabilities(noise(6, SIZE), {0: first})))
 
 
 @pytest.mark.parametrize("bn", ["clip", "frame", "frozen"])

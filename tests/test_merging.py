@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import SMALL, along
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.merging import RULES, Merger
-from vos_lightning.evaluation.propagation import Protocol, probabilities, propagate
+from vos_lightning.fields import read
+from vos_lightning.models.rvos.fields import MaskPrediction, RVOSFields
 from vos_lightning.models.rvos.network import RVOS, Features, State, Step
 
 
@@ -86,21 +88,21 @@ class Noise(RVOS):
 
 
 def test_a_zero_shot_models_slots_are_named_by_the_given_masks_that_they_fit() -> None:
-    model = Noise("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
+    model = Noise(RVOSFields(**SMALL, mask_input=False)).eval()
     rng, size = np.random.default_rng(0), (32, 48)
     frames = np.zeros((4, *size, 3), np.uint8)
     given = {0: rng.integers(0, 4, size).astype(np.uint8), 2: 4 * rng.integers(0, 2, size).astype(np.uint8)}
-    named, proposals = (Protocol(size, proposals=4, match_given=match) for match in (True, False))
-    video = np.stack([masks.numpy() for masks in probabilities(model, frames, given, named)])
+    named, proposals = (along(model, size, slots=4, match_given=match) for match in (True, False))
+    video = np.stack([masks.numpy() for masks in named.probabilities(frames, given)])
     expected, early = painted(video, given, 4), painted(video, {0: given[0]}, 4)
     expected[0], expected[2] = given[0], np.where(given[2], given[2], early[2])  # where objects start
-    assert np.array_equal(list(propagate(model, frames, given, named)), expected)
-    with_masks, without = (list(propagate(model, frames, masks, proposals)) for masks in (given, {}))
+    assert np.array_equal(list(named.masks(frames, given)), expected)
+    with_masks, without = (list(proposals.masks(frames, masks)) for masks in (given, {}))
     assert np.array_equal(with_masks, without)
     with pytest.raises(InputError, match="No mask is given"):
-        next(propagate(model, frames, {}, named))
+        next(named.masks(frames, {}))
     with pytest.raises(InputError, match=r"object id 5 exceeds model\.slots=4"):
-        next(propagate(model, frames, {0: np.full(size, 5, np.uint8)}, named))
+        next(named.masks(frames, {0: np.full(size, 5, np.uint8)}))
 
 
 def test_rules_differ_where_slots_overlap() -> None:
@@ -117,4 +119,4 @@ def test_rules_differ_where_slots_overlap() -> None:
         merger(masks[None], (2, 8))[0].tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 2
     )  # the others have not started
     with pytest.raises(InputError, match=r"predict\.merge=best"):
-        Protocol((1, 4), merge="best")
+        read(MaskPrediction, "predict", {"merge": "best"})

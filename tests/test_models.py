@@ -12,24 +12,24 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers import SMALL, small_rvos, task
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
+from vos_lightning.fields import read
 from vos_lightning.layers.attention import AFFINITIES, NonLocalBlock
 from vos_lightning.layers.backbones import LEVELS, Backbone
 from vos_lightning.layers.norms import batch_norms
 from vos_lightning.layers.recurrence import ConvGRU, ConvLSTM, SplitConv2d
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.fields import RVOSFields
 from vos_lightning.models.rvos.network import RVOS, State
-from vos_lightning.models.training import Optimisation
 
 SIZE = (64, 96)
-SMALL: dict[str, Any] = {"backbone": "shufflenet_v2_x0_5", "weights": "none", "hidden": 16}
 
 
 def small(seed: int = 0, **fields) -> RVOS:
     """A small network whose non-local block, if any, is not the identity."""
     torch.manual_seed(seed)
-    model = RVOS(**(SMALL | fields))
+    model = small_rvos(**fields)
     if hasattr(model.encoder, "nonlocal_block"):
         nn.init.ones_(model.encoder.nonlocal_block.norm.weight)
     return model
@@ -384,13 +384,13 @@ TABLE_CELLS = [
 def test_every_parameter_learns(fields: dict) -> None:
     # Frozen statistics: before a live BatchNorm a convolution's bias has gradient zero by algebra.
     torch.manual_seed(0)
-    model = RVOS(**(SMALL | fields), bn="frozen").train()
-    task = Segmentation(model, Optimisation(), [MaskStage(1)])
+    model = small_rvos(**fields, bn="frozen").train()
+    trained = task(model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     idle = {name for name, _ in model.named_parameters()}
     for step in range(5):
         optimizer.zero_grad()
-        task.clip_loss(random_clip(step), "inferred")[0].backward()
+        trained.clip_loss(random_clip(step), "inferred")[0].backward()
         idle -= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
         optimizer.step()
     assert not idle
@@ -412,4 +412,4 @@ def test_every_parameter_learns(fields: dict) -> None:
 )
 def test_unknown_values_are_named(fields: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        RVOS(**(SMALL | fields))
+        RVOS(read(RVOSFields, "model", SMALL | fields))

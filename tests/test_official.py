@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet101
 
+from helpers import small_rvos
 from vos_lightning.errors import InputError
-from vos_lightning.layers.weights import load_strictly, read_model_weights
+from vos_lightning.layers.weights import load_strictly
 from vos_lightning.models.rvos.network import RVOS, Decoder, Features
+from vos_lightning.models.rvos.released import released_weights
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SIZE = (256, 448)
@@ -78,8 +80,8 @@ def folder(encoder: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one_shot(folder: Path) -> RVOS:
-    model = RVOS("resnet101", "none").eval()
-    load_strictly(model, read_model_weights(folder), folder)
+    model = small_rvos("resnet101", hidden=128).eval()
+    load_strictly(model, released_weights(folder), folder)
     return model
 
 
@@ -119,8 +121,8 @@ def test_zero_shot_masks_are_the_official_ones(
     decoder = official_decoder(0) | {"fc_stop.weight": torch.zeros(1, 240), "fc_stop.bias": torch.zeros(1)}
     for file, state in (("encoder.pt", encoder), ("decoder.pt", decoder)):
         torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / file)
-    model = RVOS("resnet101", "none", mask_input=False).eval()
-    load_strictly(model, read_model_weights(tmp_path), tmp_path)
+    model = small_rvos("resnet101", hidden=128, mask_input=False).eval()
+    load_strictly(model, released_weights(tmp_path), tmp_path)
     ours, theirs = model.encoder.state_dict(), one_shot.encoder.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)  # so its features serve here too
     assert difference(model, features, "zero") < 1e-4
@@ -141,12 +143,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_key(
     decoder = {key: value for key, value in (official_decoder(1) | fault).items() if value is not None}
     torch.save(decoder, tmp_path / "decoder.pt")
     with pytest.raises(InputError, match=named) as error:
-        load_strictly(one_shot, read_model_weights(tmp_path), tmp_path)
+        load_strictly(one_shot, released_weights(tmp_path), tmp_path)
     assert str(tmp_path) in str(error.value)
 
 
 def test_a_renamed_key_is_named(one_shot: RVOS, folder: Path) -> None:
-    state = read_model_weights(folder)
+    state = released_weights(folder)
     state["decoder.cells.1.gates.wait"] = state.pop("decoder.cells.1.gates.weight")
     with pytest.raises(InputError, match=r"decoder\.cells\.1\.gates\.wait is unexpected \(and 1 more\)"):
         load_strictly(one_shot, state, "x.ckpt")

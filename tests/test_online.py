@@ -8,18 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import S2S_SIZE, noise, ready_s2s, s2s_box, written
+from helpers import S2S_SIZE, along, noise, ready_s2s, s2s_box, written
 from vos_lightning.data.clips import to_network
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation.propagation import Protocol
-from vos_lightning.evaluation.videos import Segmenter
+from vos_lightning.evaluation.videos import VideoEvaluation
+from vos_lightning.fields import read
+from vos_lightning.models.s2s.fields import OnlineFields
 from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.s2s.online import OnlineLearning, fill, possible_frame, tune
+from vos_lightning.models.s2s.online import fill, possible_frame, tune
 
 SIZE = S2S_SIZE
-SETTINGS = OnlineLearning(steps=15, lr=5e-3, pairs=2)
+SETTINGS = OnlineFields(enabled=True, steps=15, lr=5e-3, pairs=2)
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -114,8 +115,8 @@ def test_tuning_teaches_all_but_the_recurrence(fields: dict, learning: set[str])
 def test_a_mask_without_objects_teaches_nothing() -> None:
     model = ready_s2s()
     assert tune(model, scene()[0], np.zeros(SIZE, np.uint8), SIZE, SETTINGS) is model
-    with pytest.raises(InputError, match=r"predict\.online: steps=0"):
-        OnlineLearning(steps=0)
+    with pytest.raises(InputError, match=r"predict\.online\.steps=0"):
+        read(OnlineFields, "predict.online", {"steps": 0})
 
 
 def test_videos_do_not_learn_from_each_other(tmp_path: Path) -> None:
@@ -123,23 +124,23 @@ def test_videos_do_not_learn_from_each_other(tmp_path: Path) -> None:
     first = written(tmp_path / "first", noise(3, SIZE), {0: s2s_box(20)})
     second = written(tmp_path / "second", [frame] * 3, {0: mask})
     model = ready_s2s()
-    protocol = Protocol(SIZE, merge="argmax", background=0.1)  # low, to show faint objects
 
-    def masks(online: OnlineLearning | None, *videos: Video) -> np.ndarray:
-        segmenter = Segmenter(model, protocol, online=online)
-        return np.stack([list(segmenter.masks(s)) for s in videos][-1])
+    def masks(online: OnlineFields, *videos: Video) -> np.ndarray:
+        # A low background shows faint objects.
+        evaluation = VideoEvaluation(along(model, SIZE, merge="argmax", background=0.1, online=online))
+        return np.stack([list(evaluation.masks(s)) for s in videos][-1])
 
     alone = masks(SETTINGS, second)
     assert np.array_equal(masks(SETTINGS, first, second), alone)
     assert len(np.unique(alone[1])) == 3
-    assert not np.array_equal(masks(None, second), alone)
+    assert not np.array_equal(masks(OnlineFields(), second), alone)
 
 
 def test_a_video_may_start_without_objects(tmp_path: Path) -> None:
     frame, mask = scene()
     late = written(tmp_path / "late", [frame] * 4, {2: mask})
-    segmenter = Segmenter(ready_s2s(), Protocol(SIZE, merge="argmax"), online=SETTINGS)
-    masks = list(segmenter.masks(late))
-    assert segmenter.timings[0].online_seconds > 0
+    evaluation = VideoEvaluation(along(ready_s2s(), SIZE, merge="argmax", online=SETTINGS))
+    masks = list(evaluation.masks(late))
+    assert evaluation.timings[0].online_seconds > 0
     assert not masks[0].any() and not masks[1].any()
     assert np.array_equal(masks[2], mask)

@@ -10,17 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers import S2S_SIZE, SMALL_S2S, name_of, ready_s2s, s2s_clip, small_s2s
-from vos_lightning.configuration import build_model
+from helpers import S2S_SIZE, SMALL_S2S, name_of, ready_s2s, s2s_clip, small_s2s, task
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
+from vos_lightning.fields import read
 from vos_lightning.layers.backbones import Backbone
 from vos_lightning.layers.recurrence import SequenceConvLSTM
 from vos_lightning.layers.weights import load_strictly
-from vos_lightning.models.s2s.module import ObjectSegmentation, ObjectStage, unroll
+from vos_lightning.models.s2s.fields import S2SFields
+from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
-from vos_lightning.models.training import Optimisation
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.settings import read_settings
 
 # Jain's network but for its backbone and its width.
 JAIN: dict[str, Any] = {
@@ -54,8 +55,8 @@ def test_the_convlstm_follows_its_equations(activation: str, peepholes: str) -> 
         nn.init.normal_(lstm.peepholes)
     frames = torch.randn(3, 2, 5, 4, 7).double()
     cell = hidden = slow_cell = slow_hidden = torch.randn(2, 6, 4, 7).double()
-    for x, read in zip(frames, lstm.read(frames.flatten(0, 1)).chunk(3), strict=True):
-        cell, hidden = lstm(read, cell, hidden)
+    for x, share in zip(frames, lstm.read(frames.flatten(0, 1)).chunk(3), strict=True):
+        cell, hidden = lstm(share, cell, hidden)
         slow_cell, slow_hidden = slow_lstm(lstm, x, slow_cell, slow_hidden)
         torch.testing.assert_close((cell, hidden), (slow_cell, slow_hidden))
 
@@ -173,9 +174,9 @@ def test_batch_statistics_may_be_of_each_frame(fields: dict) -> None:
 @pytest.mark.parametrize(("video", "registered", "cells"), [("none", 68972536, 1), ("clip", 92571128, 2)])
 def test_the_papers_scale_has_the_authors_shapes(video: str, registered: int, cells: int) -> None:
     cfg = compose_train(["model=s2s_video", "scale=paper", "data=synthetic_youtube", f"model.video={video}"])
-    cfg.model.weights = "none"
+    experiment = read_settings(cfg).experiment
     with torch.device("meta"):
-        model = build_model(cfg.model)
+        model = experiment.model.network(experiment.fields, pretrained=False)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     convolutions = [m for m in model.decoder.modules() if isinstance(m, nn.Conv2d)]
     widths = [(m.in_channels, m.out_channels) for m in convolutions]
@@ -232,7 +233,7 @@ def test_every_field_changes_parameters_or_masks() -> None:
 @pytest.mark.parametrize("fields", VARIANTS, ids=name_of)
 def test_every_parameter_learns_but_a_deeplabs(fields: dict) -> None:
     model = small_s2s(**fields, bn="frozen").train()
-    task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
+    trained = task(model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     idle = {name for name, _ in model.named_parameters()}
     frozen = {name for name in idle if fields.get("deeplab") and name.startswith("encoder.backbone.")}
@@ -241,7 +242,7 @@ def test_every_parameter_learns_but_a_deeplabs(fields: dict) -> None:
         frames, masks = s2s_clip(step, objects=1)
         labels = masks.expand(-1, frames.shape[1], -1, -1).byte()
         optimizer.zero_grad()
-        task.clip_loss(Clip(frames, labels, torch.ones(*labels.shape[:2], 1)))[0].backward()
+        trained.clip_loss(Clip(frames, labels, torch.ones(*labels.shape[:2], 1)))[0].backward()
         idle -= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
         optimizer.step()
     assert idle == frozen
@@ -255,9 +256,8 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
     frames, masks = s2s_clip(objects=1)
     labels = torch.stack([masks[:, 0].roll(4 * t, -1) for t in range(4)], 1).byte()
     weights = torch.tensor([[1.0, 1, 0, 1], [1, 0, 0, 1]])
-    task = ObjectSegmentation(model, Optimisation(), [ObjectStage(1)])
     with torch.no_grad():
-        loss, _ = task.clip_loss(Clip(frames, labels, weights.unsqueeze(2)))
+        loss, _ = task(model).clip_loss(Clip(frames, labels, weights.unsqueeze(2)))
         expected = 0.0
         for b, t in ((0, 1), (0, 3), (1, 3)):
             p = slow_unroll(model, frames[b], masks[b, 0])[t - 1].sigmoid()
@@ -274,7 +274,7 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
         ({"upsampling": "x"}, "model.upsampling=x"),
         ({"video": "x"}, "model.video=x"),
         ({"bn": "x"}, "model.bn=x"),
-        ({"peepholes": True}, "model.peepholes=True: unknown; choose one of none, channel, cell"),
+        ({"peepholes": True}, "model.peepholes=true: unknown; choose one of none, channel, cell"),
         ({"peepholes": "cell", "size": None}, "model.peepholes=cell: needs model.size"),
         ({"activation": "x"}, "model.activation=x"),
         ({"level": "res1"}, "model.level=res1"),
@@ -288,7 +288,7 @@ def test_the_loss_is_the_cross_entropy_of_annotated_frames() -> None:
 )
 def test_what_cannot_be_built_is_named(fields: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        S2S(**(SMALL_S2S | fields))
+        S2S(read(S2SFields, "model", SMALL_S2S | fields))
 
 
 def test_peepholes_of_each_cell_take_one_size() -> None:

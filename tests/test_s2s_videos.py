@@ -9,19 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import S2S_SIZE, name_of, noise, ready_s2s, s2s_box
+from helpers import S2S_SIZE, along, name_of, noise, ready_s2s, s2s_box
 from vos_lightning.data.clips import to_network
-from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
 from vos_lightning.models.s2s.module import unroll
 from vos_lightning.models.s2s.network import S2S
 
-PROTOCOL = Protocol(S2S_SIZE, merge="argmax")
 VIDEO = noise(7, S2S_SIZE)
 
 
 def soft(model: S2S, frames: list[np.ndarray], given: dict[int, np.ndarray]) -> Tensor:
     """The probabilities of a video, (T, O, H, W)."""
-    return torch.stack(list(probabilities(model, frames, given, PROTOCOL)))
+    return torch.stack(list(along(model, S2S_SIZE).probabilities(frames, given)))
 
 
 def as_clip(model: S2S, frames: list[np.ndarray], *masks: np.ndarray) -> Tensor:
@@ -55,7 +54,7 @@ def test_a_late_object_is_segmented_from_its_frame_as_if_alone(fields: dict) -> 
 
 def test_given_masks_are_kept() -> None:
     given = {0: s2s_box(4), 3: s2s_box(40, 2)}
-    masks = list(propagate(ready_s2s(), VIDEO, given, PROTOCOL))
+    masks = list(along(ready_s2s(), S2S_SIZE, merge="argmax").masks(VIDEO, given))
     assert np.array_equal(masks[0], given[0])
     assert np.array_equal(masks[3] == 2, given[3] == 2)
     assert not any((mask == 2).any() for mask in masks[:3])
@@ -102,7 +101,7 @@ def test_an_endless_video_is_read_as_it_is_segmented(fields: dict) -> None:
 
     window = fields.get("window", 0)
     ahead = ENCODED_TOGETHER + window + ENCODED_TOGETHER * bool(window)  # masks and windows end apart
-    masks = propagate(ready_s2s(**fields), endless(), {0: s2s_box(4)}, PROTOCOL)
+    masks = along(ready_s2s(**fields), S2S_SIZE, merge="argmax").masks(endless(), {0: s2s_box(4)})
     for t in range(9):
         next(masks)
         assert t < len(read) <= t + ahead
