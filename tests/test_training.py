@@ -12,19 +12,21 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from vos_lightning.configuration import build_data, build_segmenter
+from helpers import along, small_rvos, task
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
-from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities, propagate
-from vos_lightning.evaluation.videos import load_run, segment_and_score
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
 from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
 from vos_lightning.layers.matching import match_slots
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.fields import MaskStage
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.training import Optimisation
-from vos_lightning.runs.sweep import compose_train
-from vos_lightning.runs.train import build_task, train
+from vos_lightning.runs.load import build_network, load_run
+from vos_lightning.runs.settings import read_settings
+from vos_lightning.runs.train import train
+from vos_lightning.scoring.rules import rules_of
 
 # --- losses and matching ---------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ VIDEO = (96, 144)
 
 def copier(sign: int = 1) -> RVOS:
     """A network whose weights are set to repeat the previous mask, or with sign -1 its complement."""
-    model = RVOS("shufflenet_v2_x0_5", "none", hidden=8).eval()
+    model = small_rvos(hidden=8).eval()
     for p in model.decoder.parameters():
         nn.init.zeros_(p)
     weights = model.decoder.state_dict()
@@ -172,7 +174,7 @@ def test_masks_come_frame_by_frame_at_the_videos_size() -> None:
             yield frames(1)[0]
 
     given = disk(50, 50)
-    masks = propagate(copier(), endless(), {0: given}, Protocol(SIZE))
+    masks = along(copier(), SIZE).masks(endless(), {0: given})
     assert read == []
     for t in range(3):
         mask = next(masks)
@@ -184,7 +186,7 @@ def test_masks_come_frame_by_frame_at_the_videos_size() -> None:
 @pytest.mark.parametrize("rule", ["painter", "painter_by_id", "argmax"])
 def test_ids_need_not_be_contiguous(rule: str) -> None:
     given = disk(40, 35) + disk(50, 105, 3)
-    for mask in propagate(copier(), frames(4), {0: given}, Protocol(SIZE, merge=rule)):
+    for mask in along(copier(), SIZE, merge=rule).masks(frames(4), {0: given}):
         assert set(np.unique(mask)) == {0, 1, 3}
         assert all(iou(mask == i, given == i) > 0.7 for i in (1, 3))
 
@@ -192,7 +194,7 @@ def test_ids_need_not_be_contiguous(rule: str) -> None:
 def test_a_late_object_starts_at_its_frame_from_its_mask() -> None:
     early, late = disk(40, 35), disk(50, 105, 2)
     given = {0: early, 2: late + disk(20, 60), 4: disk(40, 35, 2)}  # only first masks are to be read
-    for t, mask in enumerate(propagate(copier(), frames(), given, Protocol(SIZE))):
+    for t, mask in enumerate(along(copier(), SIZE).masks(frames(), given)):
         assert iou(mask == 1, early == 1) > 0.6
         assert not (mask == 2).any() if t < 2 else iou(mask == 2, late == 2) > 0.6
 
@@ -200,7 +202,7 @@ def test_a_late_object_starts_at_its_frame_from_its_mask() -> None:
 def test_given_frames_says_how_long_the_given_mask_is_read() -> None:
     given = disk(50, 70)
     for count, expected in ((1, [1, 1, 0, 1]), (2, [1, 0, 1, 0]), (3, [1, 0, 0, 1])):
-        masks = list(propagate(copier(-1), frames(4), {0: given}, Protocol(SIZE, given_frames=count)))
+        masks = list(along(copier(-1), SIZE, given_frames=count).masks(frames(4), {0: given}))
         # The network gives the complement: on the given mask a 0, on a 0 a 1. Frame 0 shows the given mask.
         assert [int(mask[50, 70]) for mask in masks] == expected
 
@@ -208,15 +210,15 @@ def test_given_frames_says_how_long_the_given_mask_is_read() -> None:
 @pytest.mark.parametrize("pasted", [True, False])
 def test_a_given_mask_stands_where_its_object_starts(pasted: bool) -> None:
     early, late = disk(50, 40), disk(50, 60, 2)  # which overlap
-    protocol = Protocol(SIZE, merge="painter_by_id", paste_given=pasted)
-    masks = list(propagate(copier(-1), frames(4), {0: early, 2: late}, protocol))
+    ready = along(copier(-1), SIZE, merge="painter_by_id", paste_given=pasted)
+    masks = list(ready.masks(frames(4), {0: early, 2: late}))
     assert np.array_equal(masks[2] == 2, late == 2) == pasted  # the network gives the complement
 
 
 @pytest.mark.parametrize(("start_at_given", "expected"), [(True, [0, 0, 1, 0, 1]), (False, [0, 0, 1, 1, 0])])
 def test_frames_before_the_first_given_mask_are_left_out(start_at_given: bool, expected: list[int]) -> None:
-    protocol = Protocol(SIZE, start_at_given=start_at_given)
-    masks = list(propagate(copier(-1), frames(5), {2: disk(50, 70)}, protocol))
+    ready = along(copier(-1), SIZE, start_at_given=start_at_given)
+    masks = list(ready.masks(frames(5), {2: disk(50, 70)}))
     assert [
         int(mask[50, 70]) for mask in masks
     ] == expected  # two frames read the given mask, or its frame alone
@@ -227,7 +229,7 @@ def test_a_slot_reads_its_own_output_before_its_object_starts(feeds: bool) -> No
     model = copier(-1)
     model.feeds_unstarted = feeds
     given = {0: disk(50, 70), 4: disk(20, 20, 2)}
-    tested = probabilities(model, frames(4), given, Protocol(SIZE))
+    tested = along(model, SIZE).probabilities(frames(4), given)
     shown = [[int(mask[1, 30, 45] > 0.5) for mask in masks] for masks in (tested, trained_masks(model, 4))]
     # At test two frames read what is given, in training one.
     assert shown == ([[1, 1, 0, 1], [1, 0, 1, 0]] if feeds else [[1] * 4] * 2)
@@ -237,17 +239,15 @@ def trained_masks(model: RVOS, length: int) -> torch.Tensor:
     """Soft masks (T, O, H, W) of a training clip whose second object occurs in the last frame alone."""
     labels = torch.zeros(1, length, *SIZE, dtype=torch.uint8)
     labels[:, :, 20:30, 30:40], labels[:, -1, 40:50] = 1, 2
-    task = Segmentation(model, Optimisation(), [MaskStage(1)])
-    return task.clip_loss(
+    return task(model).clip_loss(
         Clip(torch.zeros(1, length, 3, *SIZE), labels, torch.ones(1, length, 2)), "inferred"
     )[1][0]
 
 
 def test_a_zero_shot_model_that_is_not_matched_ignores_what_is_given() -> None:
     torch.manual_seed(0)
-    model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, mask_input=False).eval()
-    protocol = Protocol(SIZE, match_given=False)
-    a, b = (list(propagate(model, frames(2), given, protocol)) for given in ({}, {0: disk(50, 50)}))
+    ready = along(small_rvos(hidden=8, mask_input=False).eval(), SIZE, match_given=False)
+    a, b = (list(ready.masks(frames(2), given)) for given in ({}, {0: disk(50, 50)}))
     assert all(np.array_equal(x, y) and x.shape == VIDEO for x, y in zip(a, b, strict=True))
 
 
@@ -255,7 +255,7 @@ def test_a_zero_shot_model_that_is_not_matched_ignores_what_is_given() -> None:
 def test_frames_and_given_masks_of_other_sizes_are_refused(objects: int) -> None:
     def segment(given: np.ndarray, *sizes: tuple[int, int]) -> list[np.ndarray]:
         video = [np.zeros((*size, 3), np.uint8) for size in sizes]
-        return list(propagate(copier(), video, {0: objects * given}, Protocol(SIZE)))
+        return list(along(copier(), SIZE).masks(video, {0: objects * given}))
 
     given = disk(50, 50)
     other = (given.shape[0] + 2, given.shape[1])
@@ -270,8 +270,8 @@ def test_frames_and_given_masks_of_other_sizes_are_refused(objects: int) -> None
 
 
 def test_stages_and_rates() -> None:
-    task = Segmentation(copier(), Optimisation(), [MaskStage(2, "ground_truth"), MaskStage(1), MaskStage(2)])
-    assert [task.stage_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
+    trained = task(copier(), *(MaskStage(epochs=epochs) for epochs in (2, 1, 2)))
+    assert [trained.stage_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
     rates = Optimisation(schedule="cosine", warmup_steps=10)
     assert rates.factor(0, 100) == pytest.approx(0.1)
     assert rates.factor(50, 100) == pytest.approx(0.5)
@@ -282,12 +282,12 @@ def test_stages_and_rates() -> None:
 @pytest.mark.parametrize("previous_mask", ["ground_truth", "inferred"])
 def test_validation_reads_the_previous_masks_of_its_stage(previous_mask: str) -> None:
     logged = {}
-    task = Segmentation(copier(-1), Optimisation(), [MaskStage(1, previous_mask=previous_mask)])
-    task.log_mean = lambda name, value, weight: logged.update({name: float(value)})
+    trained = task(copier(-1), MaskStage(epochs=1, previous_mask=previous_mask))
+    trained.log_mean = lambda name, value, weight: logged.update({name: float(value)})
     labels = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
     labels[:, :, 20:40, 30:60] = 1
     with torch.no_grad():
-        task.validation_step(Clip(torch.zeros(1, 3, 3, *SIZE), labels, torch.ones(1, 3, 1)), 0)
+        trained.validation_step(Clip(torch.zeros(1, 3, 3, *SIZE), labels, torch.ones(1, 3, 1)), 0)
     # The network gives the complement of what it reads, the true mask or its own.
     assert logged["val/J"] == pytest.approx(0 if previous_mask == "ground_truth" else 0.37, abs=0.02)
 
@@ -299,11 +299,10 @@ def test_gradients_flow_through_as_many_frames_as_asked() -> None:
     reached = []
     for unroll in (0, 2):
         torch.manual_seed(0)
-        model = RVOS("shufflenet_v2_x0_5", "none", hidden=8, bn="frozen")
-        task = Segmentation(model, Optimisation(), [MaskStage(1)], unroll=unroll)
+        model = small_rvos(hidden=8, bn="frozen")
         # Only the last frame counts in the loss.
         weights = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1)
-        loss, _ = task.clip_loss(Clip(frames, labels, weights), "inferred")
+        loss, _ = task(model, unroll=unroll).clip_loss(Clip(frames, labels, weights), "inferred")
         (gradient,) = torch.autograd.grad(loss, frames)
         reached.append(gradient.abs().amax((0, 2, 3, 4)).gt(0).tolist())
     assert reached == [[True, True, True, True], [False, False, True, True]]
@@ -335,11 +334,11 @@ def configuration(cache: Path, folder: Path, *overrides: str) -> DictConfig:
 def test_training_teaches(cache: Path, tmp_path: Path) -> None:
     stages = "train.stages=[{epochs: 2, previous_mask: ground_truth}, {epochs: 2}]"
     cfg = configuration(cache, tmp_path / "run", stages)
+    experiment = read_settings(cfg).experiment
     torch.manual_seed(0)
-    model = build_task(cfg).model.eval()
-    held_out = build_data(cfg).videos("test")
-    segmenter = build_segmenter(cfg, model, "cpu")
-    before = segment_and_score(segmenter, held_out, build_data(cfg).rules(True), tmp_path / "untrained")
+    untrained = experiment.model.evaluation(build_network(experiment, None), experiment, "cpu")
+    rules = rules_of(experiment.data_set, experiment.given)
+    before = untrained.score(experiment.data_set.videos("test"), rules, tmp_path / "untrained")
     after = train(cfg)["scores"]
     assert after["J"] > before["J"] + 0.15
     with (tmp_path / "run" / "metrics.csv").open() as file:
@@ -359,7 +358,7 @@ def test_a_run_from_before_there_were_precisions_can_be_used(cache: Path, tmp_pa
     saved = tmp_path / "config.yaml"
     saved.write_text(saved.read_text().replace("  precision: fp32\n", ""))
     assert "fp32" not in saved.read_text()
-    assert load_run(tmp_path)[0].predict.precision == "fp32"
+    assert load_run(tmp_path)[0].prediction.precision == "fp32"
 
 
 @pytest.mark.cuda
