@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from vos_lightning.configuration import CONF, ROOT, build_model
+from vos_lightning.configuration import CONF, ROOT, compose_train
 from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
+from vos_lightning.fields import flatten
 from vos_lightning.layers.weights import read_model_weights
+from vos_lightning.models.interface import Experiment
 from vos_lightning.report import tables
 from vos_lightning.report.notes import notes
-from vos_lightning.runs.folder import Run, settings, write_json
-from vos_lightning.runs.sweep import compose_train, expand
+from vos_lightning.runs.folder import write_json
+from vos_lightning.runs.load import build_network
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import as_values, read_settings, settings_of
+from vos_lightning.runs.sweep import Cell, expand
 from vos_lightning.runs.train import train
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
@@ -47,38 +51,54 @@ def command(program, *arguments, timeout=120):
     return subprocess.run(arguments, capture_output=True, text=True, timeout=timeout)
 
 
+def experiment_of(*overrides: str) -> Experiment:
+    return read_settings(compose_train(list(overrides))).experiment
+
+
 def test_every_configuration_composes():
-    groups = {
+    names = {
         group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-        for group in ("data", "model", "schedule", "scale", "logger")
+        for group in ("data", "model", "model_at_scale", "schedule", "scale", "logger")
     }
-    for name in groups.pop("data"):
+    real = ("data=davis2017", "data.root=/d")
+    for name in names["data"]:
         more = [] if name.startswith("synthetic") else ["data.root=/d"]
-        assert settings(compose_train([f"data={name}", *more]))["data"]["name"] == name
-    for group, names in groups.items():
-        for name in names:
-            assert settings(compose_train([f"{group}={name}", "data=davis2017", "data.root=/d"]))
-    for name in groups["model"]:
-        build_model(compose_train([f"model={name}", "scale=embedded"]).model)
+        assert experiment_of(f"data={name}", *more).data_set.name == name
+    for name in (*names["scale"], *names["logger"]):
+        assert experiment_of(f"{'scale' if name in names['scale'] else 'logger'}={name}", *real)
+    for name in names["schedule"]:
+        model, data = name.split("-")[:2]
+        assert experiment_of(f"model={model}", f"data={data}", "data.root=/d", f"schedule={name}")
+    for name in names["model_at_scale"]:
+        model, scale = name.split("-")
+        assert experiment_of(f"model={model}", f"scale={scale}", *real)
+    for name in names["model"]:
+        assert experiment_of(f"model={name}", "scale=paper", *real).fields.name == name
+        build_network(experiment_of(f"model={name}", "scale=embedded"), None)
 
 
 UNPUBLISHED = {"s2s-encoder": ["previous_mask"], "s2svideo-table1": ["none transposed", "clip transposed"]}
 
 
+def experiment_in(cell: Cell) -> Experiment:
+    return settings_of(cell.config).experiment
+
+
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
     cells = expand([f"sweeps={sweep}", "scale=embedded"])
-    published = cells[0].cfg.table.cells
-    assert len({json.dumps(settings(cell.cfg)) for cell in cells}) == len(cells)
+    published = cells[0].config["table"]["cells"]
+    assert len({json.dumps(as_values(experiment_in(cell))) for cell in cells}) == len(cells)
     without = []
     for cell in cells:
-        build_model(cell.cfg.model)
-        fitting = [p for p in published if all(OmegaConf.select(cell.cfg, k) == v for k, v in p.set.items())]
+        build_network(experiment_in(cell), None)
+        fields = flatten(cell.config)
+        fitting = [p for p in published if all(fields.get(k) == v for k, v in p["set"].items())]
         assert len(fitting) <= 1
         without += [] if fitting else [" ".join(cell.values.values())]
         for row in fitting:
             if "JF" in row:  # the paper rounds each figure on its own; "J&F" is the mean of J and F
-                assert pytest.approx((row.J + row.F) / 2, abs=0.11) == row.JF
+                assert pytest.approx((row["J"] + row["F"]) / 2, abs=0.11) == row["JF"]
     assert without == UNPUBLISHED.get(sweep, [])
     assert len(cells) - len(without) == len(published)
 
@@ -99,7 +119,8 @@ def test_a_sweep_in_one_process_gives_what_each_run_gives_alone(overrides, tmp_p
     assert done.returncode == 0, done.stderr
     second = ["model.nonlocal_position=none", "model.reset_gates=2"]
     alone = train(compose_train([*arguments, *second, f"run.root={tmp_path}/alone"]))
-    runs = {json.loads(p.read_text())["config_hash"]: p.parent for p in tmp_path.glob("*/*/result.json")}
+    found = {p.parent.name: p.parent.parent for p in tmp_path.glob("runs/*/*/result.json")}
+    runs = {name.rpartition("-")[2]: folder for name, folder in found.items()}
     there, here = (
         read_model_weights(tmp_path / root / runs[alone["config_hash"]].name / "last.ckpt")
         for root in ("runs", "alone")
@@ -126,27 +147,39 @@ def test_a_key_on_the_command_line_replaces_the_sweeps_own():
     ]
 
 
-def test_a_run_is_named_by_what_decides_its_result():
-    def folder(*overrides):
-        return Run.of(compose_train(list(overrides)), {"train": "x"}).folder
+def test_a_run_is_named_by_what_decides_its_result(cache, tmp_path):
+    tiny = [*DATA, f"data.cache={cache}"]
 
-    base = folder()
-    assert folder("run.threads=7", "data.cache=/elsewhere", "run.jobs=3", "logger=wandb") == base
-    assert len({base, folder("seed=1"), folder("optim.lr=1"), folder("model.bn=frame")}) == 4
+    def folders(*overrides):
+        run = Run.of(read_settings(compose_train([*tiny, *overrides])))
+        return run.training.path, run.evaluation.path
+
+    base = folders()
+    elsewhere = f"data.cache={tmp_path}/elsewhere"
+    assert folders("run.threads=7", elsewhere, "run.jobs=3", "logger=wandb") == base
+    others = [folders("seed=1"), folders("optim.lr=1"), folders("model.bn=frame")]
+    assert len({training for training, _ in (base, *others)}) == 4
     # The same cell in a sweep and alone.
-    cell = next(c for c in expand(["sweeps=table4"]) if c.values["model.nonlocal_position"] == "res3")
-    assert Run.of(cell.cfg, {"train": "x"}).folder == base
+    cells = expand(["sweeps=table4", *tiny])
+    cell = next(c for c in cells if c.values["model.nonlocal_position"] == "res3")
+    run = Run.of(settings_of(cell.config))
+    assert (run.training.path, run.evaluation.path) == base
 
 
 def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
-    first = Run.of(compose_train([*overrides, f"run.dir={tmp_path}/here"]), {})
-    other = Run.of(compose_train([*overrides, f"run.dir={tmp_path}/here", "model.cell=lstm"]), {})
-    with first.claimed():
+    def run(*more):
+        return Run.of(read_settings(compose_train([*overrides, f"run.dir={tmp_path}/here", *more])))
+
+    first, other = run(), run("model.cell=lstm")
+    with first.training.claimed(as_values(first.settings.experiment)):
         pass
-    with pytest.raises(InputError, match=r"model\.cell is gru there and lstm here"), other.claimed():
+    with (
+        pytest.raises(InputError, match=r"\(model\.cell is gru there and lstm here\)"),
+        other.training.claimed({}),
+    ):
         pass
     # A finished run of other settings is not taken for this one.
-    write_json(tmp_path / "here" / "result.json", {})
+    write_json(tmp_path / "here" / "training.json", {})
     with pytest.raises(InputError, match="holds another run"):
         train(compose_train([*overrides, f"run.dir={tmp_path}/here", "seed=5"]))
 
@@ -154,9 +187,9 @@ def test_a_folder_of_another_run_is_refused(overrides, tmp_path):
 BAD = {
     "model.backbone=resnet9000": "model.backbone=resnet9000: unknown; choose one of",
     "model.slots=1": r"object id \d of video .* exceeds model.slots=1",
-    "train.stages=[{epochs: 1, lr: 1}]": r"train.stages: \{'epochs': 1, 'lr': 1\} is no stage",
+    "train.stages=[{epochs: 1, lr: 1}]": r"train\.stages\[0\]\.lr: no such field",
     "train.init_from=missing.ckpt": "missing.ckpt: no such checkpoint",
-    "train.stages=[{epochs: 1, keep: first}]": "train.stages: keep=first: unknown; choose one of last",
+    "train.stages=[{epochs: 1, keep: first}]": r"train\.stages\[0\]\.keep=first: unknown; choose one of last",
     "predict.merge=glue": "predict.merge=glue: unknown",
     "optim.schedule=up": "optim.schedule=up: unknown",
     "data.cache=/proc/nothing": "/proc/nothing: cannot hold the synthetic data",
@@ -198,14 +231,14 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(list(tmp_path.glob("runs/*/result.json"))) < 2
+    assert len(list(tmp_path.glob("runs/*/*/result.json"))) < 2
 
     done = command("vos-train", *arguments)
     assert done.returncode == 0, done.stderr
-    folders = [path.parent for path in tmp_path.glob("runs/*/result.json")]
+    folders = [path.parent for path in tmp_path.glob("runs/*/*/result.json")]
     assert len(folders) == 2
     for folder in folders:
-        epochs = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+        epochs = [line.split(",")[0] for line in (folder.parent / "metrics.csv").read_text().splitlines()[1:]]
         assert epochs == [str(n) for n in range(6)]
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
@@ -226,8 +259,8 @@ def test_one_failing_job_loses_no_other(overrides, tmp_path):
     arguments = ["-m", "sweeps=table3", *overrides, "model.reset_gates=1,5", "run.jobs=2", STAGES % 1]
     done = command("vos-train", *arguments)
     assert done.returncode == 2
-    assert "model.reset_gates=5: must be 1 or 2" in done.stderr
-    assert len(list(tmp_path.glob("runs/*/result.json"))) == 1
+    assert "model.reset_gates=5: must be a whole number from 1 to 2" in done.stderr
+    assert len(list(tmp_path.glob("runs/*/*/result.json"))) == 1
 
 
 def davis_cells(root, tmp_path):
@@ -237,7 +270,7 @@ def davis_cells(root, tmp_path):
     )
     table = tables.build_table(cells)
     for row, jf in zip(table.rows, (0.30, 0.40), strict=True):
-        folder = row.runs[0].folder
+        folder = row.runs[0].evaluation.path
         folder.mkdir(parents=True)
         result = {
             "scores": {"JF": jf, "J": jf, "F": jf, "protocol": "P"},
@@ -248,16 +281,17 @@ def davis_cells(root, tmp_path):
             "config_hash": "c",
             "code_version": "v",
             "data_version": {},
+            "split": "val",
+            "checkpoint": "../last.ckpt",
+            "checkpoint_hash": "h",
+            "timings": [],
         }
         write_json(folder / "result.json", result)
     return cells
 
 
 def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp_path):
-    train_cfg = compose_train([*DATA, f"data.cache={cache}"])
-    from vos_lightning.configuration import build_data
-
-    build_data(train_cfg).videos("train")
+    experiment_of(*DATA, f"data.cache={cache}").data_set.videos("train")  # which writes it
     root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
     cells = davis_cells(root, tmp_path)
     columns, lines = tables.cells_of(tables.build_table(cells))
@@ -275,7 +309,7 @@ def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp
 
 def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
     result = train(compose_train([*overrides, STAGES % 1]))
-    folder = next(path.parent for path in tmp_path.glob("runs/*/result.json"))
+    folder = next(path.parent for path in tmp_path.glob("runs/*/*/result.json"))
     root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
     out = tmp_path / "masks"
     done = command("vos-predict", folder, out, "--root", root, "--split", "test", "--zip", "--device", "cpu")
@@ -306,8 +340,8 @@ def test_wandb_keeps_a_run_offline_without_an_account(overrides, tmp_path, monke
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     train(compose_train([*overrides, STAGES % 1, "logger=wandb"]))
-    folder = next(path.parent for path in tmp_path.glob("runs/*/result.json"))
-    kept = list((folder / "wandb").glob("offline-run-*"))
+    folder = next(path.parent for path in tmp_path.glob("runs/*/*/result.json"))
+    kept = list((folder.parent / "wandb").glob("offline-run-*"))
     assert len(kept) == 1
     media = {path.parent.name for path in kept[0].rglob("*.png")}
     assert media, "no mask overlays"

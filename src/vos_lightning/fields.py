@@ -92,6 +92,7 @@ FOLDER = Kind(  # beside what a run's folder holds, see `runs.folder`
 SIZE = pair_or(whole(32, 4096), alone=False, ordered=False)
 
 PLACE = "place"  # a field that says where something is: no part of an identity
+SCORING = "scoring"  # a field by which predictions are scored: no part of what is trained
 WEIGHTS = "weights"  # the path of weights, for which its content stands in an identity; or a word
 
 
@@ -116,7 +117,7 @@ class Field:
     """What a dataclass says of one of its fields.
 
     part: the dataclass that the field holds, or of which it holds a tuple if `many`; None for plain values.
-    marks: PLACE, WEIGHTS or `Where`.
+    marks: PLACE, SCORING, WEIGHTS or `Where`.
     """
 
     name: str
@@ -211,21 +212,24 @@ def as_plain(part: Any) -> dict[str, Any]:
     return {field: _plain(getattr(part, field), as_plain) for field in fields_of(type(part))}
 
 
-def decisive(part: Any, content: Callable[[Path], str]) -> dict[str, Any]:
+def decisive(part: Any, content: Callable[[Path], str], *aside: str) -> dict[str, Any]:
     """What of a part decides a result, as plain values.
 
-    Left out are fields that say where something is and those that mean nothing beside the others. `content`
-    gives what stands for a file of weights.
+    Left out are fields that say where something is, those that mean nothing beside the others, and those with
+    a mark in `aside`. `content` gives what stands for a file of weights.
     """
+    left_out = {PLACE, *aside}
 
     def chosen() -> Iterator[tuple[str, Any]]:
         for field in fields_of(type(part)).values():
             value = getattr(part, field.name)
-            if PLACE in field.marks or not all(m.holds(part) for m in field.marks if isinstance(m, Where)):
+            if left_out & {*field.marks} or not all(
+                m.holds(part) for m in field.marks if isinstance(m, Where)
+            ):
                 continue
             if WEIGHTS in field.marks and value is not None and Path(value).exists():
                 value = content(Path(value))
-            yield field.name, _plain(value, lambda inner: decisive(inner, content))
+            yield field.name, _plain(value, lambda inner: decisive(inner, content, *aside))
 
     return dict(chosen())
 

@@ -46,7 +46,8 @@ def _run(cfg: DictConfig) -> None:
             raise InputError("run.dir: the runs of a sweep each need their own folder; set run.root.")
         swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
         keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
-        label = " ".join(f"{key.partition('.')[2] or key}={OmegaConf.select(cfg, key)}" for key in keys)
+        fields = {key: OmegaConf.select(cfg, key) for key in keys} | {**hydra_cfg.runtime.choices}
+        label = " ".join(f"{key.partition('.')[2] or key}={fields[key]}" for key in keys)
         if cfg.run.device is None:
             cfg.run.device = hydra_cfg.job.num % max(1, torch.cuda.device_count())
         try:

@@ -15,7 +15,7 @@ from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_syn
 from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.errors import InputError
-from vos_lightning.fields import FOLDER, NAME, PLACE, TRUTH, WORD, choice, list_of, or_null, whole
+from vos_lightning.fields import FOLDER, NAME, PLACE, SCORING, TRUTH, WORD, choice, list_of, or_null, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class DataSet(ABC):
     name: Annotated[str, NAME]
     train_split: Annotated[str, NAME] = "train"
     val_split: Annotated[str, NAME] = "val"
-    score_split: Annotated[str, NAME] = "val"
-    submit_split: Annotated[str | None, or_null(FOLDER)] = None
+    score_split: Annotated[str, NAME, SCORING] = "val"
+    submit_split: Annotated[str | None, or_null(FOLDER), PLACE] = None
 
     @abstractmethod
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
@@ -198,8 +198,10 @@ class YouTube(DataSet):
     portion: Annotated[int, whole(1, 100)] = 100
     train_list: Annotated[str | None, or_null(WORD), PLACE] = None
     val_list: Annotated[str | None, or_null(WORD), PLACE] = None
-    protocol: Annotated[str, choice("all", "without-first", "without-first-and-last")] = "without-first"
-    seen_categories: Annotated[tuple[str, ...] | None, or_null(list_of(WORD))] = None
+    protocol: Annotated[str, choice("all", "without-first", "without-first-and-last"), SCORING] = (
+        "without-first"
+    )
+    seen_categories: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), SCORING] = None
 
     @property
     @abstractmethod

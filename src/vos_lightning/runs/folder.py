@@ -16,7 +16,7 @@ RUN/SPLIT-HASH/result.json scores, protocol, checkpoint, versions, time; its pre
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 
 from vos_lightning.atomic import unwritable, write_text
 from vos_lightning.errors import InputError
-from vos_lightning.fields import flatten
+from vos_lightning.fields import flatten, shown
 from vos_lightning.plain import Type, read_json
 
 NUMBER = (int, float)
@@ -41,6 +41,7 @@ RESULT: dict[str, Type] = {
     **{"code_version": str, "config_hash": str, "data_version": dict, "split": str},
     **{"checkpoint": str, "checkpoint_hash": str, "device": str, "timings": list},
 }
+WORDS = {"training": "training", "first": "first run"}
 NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
 
 
@@ -111,9 +112,10 @@ class Folder:
             for part in self.path.glob(".*.partial"):  # of a process that was killed
                 part.unlink()
             self.check()
-            if not (self.path / "identity.json").is_file():
-                write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+            if not (self.path / "identity.json").is_file():  # first, since config.yaml alone is an old folder
                 write_json(self.path / "identity.json", self.identity)
+            if not (self.path / "config.yaml").is_file():
+                write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
             yield
 
     def check(self) -> None:
@@ -185,14 +187,31 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
     return identity
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """In which fields, data or sources two identities differ, each as words."""
+def changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, list[str]]:
+    """In what two identities differ: names by `fields`, `data`, `sources`, `training` or `first`."""
     before, now = flatten(there), flatten(here)
-    return [
-        f"{key} is {before.get(key, 'absent')} there and {now.get(key, 'absent')} here"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
+    found: dict[str, list[str]] = {}
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            part, _, name = key.partition(".")
+            found.setdefault(part, []).append(name)
+    return found
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """In what two identities differ, in words."""
+    before, now = (flatten(identity["fields"]) for identity in (there, here))
+    found = changes(there, here)
+    names = found.pop("fields", [])
+    both = [name for name in names if name in before and name in now]
+    fields = [f"{name} is {shown(before[name])} there and {shown(now[name])} here" for name in both]
+    return (fields or [f"{name} is set in one alone" for name in names]) + other_than_fields(found)
+
+
+def other_than_fields(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Changes of data, sources and trainings, in words."""
+    named = [f"other {part}: {', '.join(found[part])}" for part in ("data", "sources") if part in found]
+    return named + [f"another {WORDS[part]}" for part in WORDS if part in found]
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

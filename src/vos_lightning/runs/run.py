@@ -1,5 +1,7 @@
 """A run: a training and one evaluation of it, found by what they are; and why something is missing."""
 
+import glob
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,20 +11,22 @@ from vos_lightning.configuration import compose_train
 from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import fingerprint
 from vos_lightning.errors import InputError
-from vos_lightning.fields import decisive, flatten
+from vos_lightning.fields import SCORING, decisive, flatten, shown
 from vos_lightning.layers.weights import weights_hash
 from vos_lightning.models.interface import Experiment
 from vos_lightning.runs.folder import (
     EvaluationFolder,
+    Folder,
     TrainingFolder,
+    changes,
     content_hash,
-    differences,
+    other_than_fields,
     read_identity,
 )
 from vos_lightning.runs.settings import Machine, Settings, read_settings
 from vos_lightning.runs.sources import evaluation_sources, training_sources
 
-SPLITS = ("train_split", "val_split", "score_split", "submit_split")
+FIELDS_SAID = 3  # of those that a sentence names before it counts the rest
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,11 @@ class Run:
         return Path(init_from) if init_from else None
 
     def state(self) -> str:
-        """Of the evaluation, or before it has begun of the training: queued, running, trained, ..."""
+        """Of the evaluation, or while nothing is known of that of the training: queued, running, trained."""
+        if self.evaluation.result() is not None:
+            return "finished"
         state = self.evaluation.status()["state"]
-        if state != "queued":
+        if state not in ("queued", "finished"):  # the result of a finished one was removed
             return state
         trained = self.training.status()["state"]
         return "trained" if trained == "finished" else trained
@@ -114,11 +120,11 @@ def training_identity(experiment: Experiment, first: Run | None, known: dict[Any
     data_set, training = experiment.data_set, experiment.training
     splits = dict.fromkeys((data_set.train_split, data_set.val_split), False)
     splits[data_set.train_split] |= training.every_frame
-    data = decisive(data_set, weights_hash) | decisive(experiment.examples, weights_hash)
+    data = decisive(data_set, weights_hash, SCORING) | decisive(experiment.examples, weights_hash)
     identity = {
         "fields": {
             "seed": experiment.seed,
-            "data": {key: value for key, value in data.items() if key not in ("score_split", "submit_split")},
+            "data": data,
             "model": decisive(experiment.fields, weights_hash),
             "train": decisive(training, weights_hash),
             "optim": decisive(experiment.optimisation, weights_hash),
@@ -134,11 +140,12 @@ def evaluation_identity(
 ) -> dict[str, Any]:
     """What decides an evaluation's scores: its training, fields, data and sources."""
     data_set, every = experiment.data_set, experiment.prediction.all_frames
-    data = decisive(data_set, weights_hash)
     split = data_set.score_split
+    trained = decisive(data_set, weights_hash, SCORING)  # which is part of the training
+    scored = {k: v for k, v in decisive(data_set, weights_hash).items() if k not in trained}
     return {
         "fields": {
-            "data": {key: value for key, value in data.items() if key not in SPLITS} | {"score_split": split},
+            "data": scored,
             "predict": decisive(experiment.prediction, weights_hash),
         },
         "data": {split: _version(data_set, split, every, known)},
@@ -169,39 +176,27 @@ def scored_checkpoint(training: TrainingFolder) -> Path:
 
 
 def why_train(training: TrainingFolder) -> str:
-    """Why a training is done: what differs from the nearest one beside its folder, or that there is none."""
-    prefix = training.path.name.rpartition("-")[0]
-    return _why("trained", training.identity, training.path.parent.glob(f"{prefix}-*"), "training.json")
+    """Why a training is done: in what the nearest one of the same name differs, or that there is none."""
+    name = training.path.name.rpartition("-")[0]
+    return _why("trained", training, training.path.parent.glob(f"{glob.escape(name)}-*"), "training.json")
 
 
 def why_evaluate(evaluation: EvaluationFolder) -> str:
-    """Why an evaluation is done: what differs from the nearest one of the same training."""
-    return _why("scored", evaluation.identity, evaluation.path.parent.glob("*"), "result.json")
+    """Why an evaluation is done: in what the nearest one of the same training differs."""
+    return _why("scored", evaluation, evaluation.path.parent.iterdir(), "result.json")
 
 
-def _why(done: str, identity: Any, folders: Any, record: str) -> str:
-    """The least that another folder differs in, as words."""
-    found = [
-        (other, differences(other, identity))
-        for folder in folders
-        if (folder / record).is_file() and (other := _identity_of(folder)) is not None
-    ]
+def _why(done: str, wanted: Folder, others: Iterable[Path], record: str) -> str:
+    identities = [_identity_of(path) for path in others if (path / record).is_file()]
+    found = [(changes(there, wanted.identity), there) for there in identities if there is not None]
     if not found:
         return f"not {done} before"
-    nearest = min(found, key=lambda pair: len(pair[1]))[0]
-    before, now = flatten(nearest), flatten(identity)
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    sources = [key.removeprefix("sources.") for key in changed if key.startswith("sources.")]
-    if len(sources) == len(changed):
-        return f"{done} before with other sources: {', '.join(sources)}"
-    if any(key.startswith("data.") for key in changed):
-        return f"{done} before on other data: {', '.join(k[5:] for k in changed if k.startswith('data.'))}"
-    fields = [key for key in changed if key.startswith("fields.")]
-    if fields:
-        key = fields[0]
-        more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
-        return f"{done} before with another {key.removeprefix('fields.')}, {before.get(key, 'none')}{more}"
-    return f"not {done} before"
+    changed, there = min(found, key=lambda pair: sum(map(len, pair[0].values())))
+    before, names = flatten(there["fields"]), changed.pop("fields", [])
+    fields = [f"{name}={shown(before[name])}" for name in names if name in before]
+    if len(fields) > FIELDS_SAID:
+        fields[FIELDS_SAID:] = [f"{len(fields) - FIELDS_SAID} more fields"]
+    return f"{done} before with {' and '.join(fields + other_than_fields(changed)) or 'other fields'}"
 
 
 def _identity_of(folder: Path) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ def expand(overrides: Sequence[str]) -> list[Cell]:
     (jobs,) = BasicSweeper.split_arguments([*swept, *given], None)
     keys = dict.fromkeys(o.get_key_element() for o in [*swept, *(g for g in given if g.is_sweep_override())])
     cells = [plain_values(compose_train(job)) for job in jobs]
-    points = [flatten(cell) for cell in cells]
+    points = [_chosen(job) | flatten(cell) for job, cell in zip(jobs, cells, strict=True)]
     varying = [key for key in keys if len({str(point.get(key)) for point in points}) > 1]
     shown = [key for key in varying if key != "seed"] or [key for key in keys if key != "seed"]
     return [
@@ -75,6 +75,11 @@ def sweep_of(overrides: Sequence[str]) -> DictConfig:
     if "table" not in cfg:
         raise InputError("sweeps: not set; name one, such as sweeps=table4.")
     return cfg
+
+
+def _chosen(job: Sequence[str]) -> dict[str, str]:
+    """What a run's overrides choose, such as a model, which is no field of the configuration."""
+    return {key: value for key, _, value in (override.partition("=") for override in job)}
 
 
 def _word(value: object) -> str:

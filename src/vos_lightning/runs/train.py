@@ -134,10 +134,10 @@ def _fitted(run: Run, work: Work, progress: Progress, logger: "RunLogger | None"
     with folder.claimed(as_values(experiment)):
         outcome = folder.outcome()
         if outcome is not None:
-            say(f"{progress.name}: trained before; scores, {why_evaluate(run.evaluation)}.")
+            say(f"{progress.name}: trained already, scores; {why_evaluate(run.evaluation)}.")
             return outcome
         step = folder.status().get("step", 0)
-        why = f"goes on from step {step}" if step else f"trains, {why_train(folder)}"
+        why = f"goes on from step {step}" if step else f"trains; {why_train(folder)}"
         say(f"{progress.name}: {why}.")
         with _recorded(folder) as stop:
             restart_peak_memory(work.device)
