@@ -11,7 +11,7 @@ in its type which values it may have, and perhaps how it counts in the identity 
 import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -232,6 +232,12 @@ def decisive(part: Any, content: Callable[[Path], str], *aside: str) -> dict[str
             yield field.name, _plain(value, lambda inner: decisive(inner, content, *aside))
 
     return dict(chosen())
+
+
+def without_weights(part: Part) -> Part:
+    """A part whose fields that name weights say `none`."""
+    named = [field.name for field in fields_of(type(part)).values() if WEIGHTS in field.marks]
+    return replace(cast(Any, part), **dict.fromkeys(named, "none"))
 
 
 def _plain(value: Any, inner: Callable[[Any], dict[str, Any]]) -> Any:

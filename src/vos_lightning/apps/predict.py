@@ -62,7 +62,7 @@ def _predict(args: argparse.Namespace) -> None:
     keep_freed_memory()
     choose_arithmetic(experiment.prediction.tf32)
     evaluation = experiment.model.evaluation(network, experiment, device)
-    takes_masks = evaluation.given is Given.MASKS
+    takes_masks = experiment.given is Given.MASKS
     for video in videos:
         if takes_masks and not any(video.masks):
             raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")

@@ -23,13 +23,16 @@ def for_inference(model: Model, precision: str = "fp32") -> Model:
             bfloat16; the recurrence, where rounding would feed back on itself, stays in float32.
 
     Raises:
-        InputError: The precision is unknown.
+        InputError: The precision is unknown, or it is bf16 and the model has no part named encoder.
     """
     if precision not in PRECISIONS:
         raise InputError(f"predict.precision={precision}: unknown; choose {' or '.join(PRECISIONS)}.")
     ready = copy.deepcopy(model).eval()
     fold_batch_norms(ready)
-    ready.get_submodule("encoder").to(PRECISIONS[precision])
+    if precision != "fp32":
+        if not hasattr(ready, "encoder"):
+            raise InputError(f"predict.precision={precision}: this model has no encoder; use fp32.")
+        ready.get_submodule("encoder").to(PRECISIONS[precision])
     return ready.to(memory_format=torch.channels_last)
 
 

@@ -1,6 +1,6 @@
 """The models, by the name that `model.architecture` gives."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from vos_lightning.configuration import MODELS_GROUP
 from vos_lightning.errors import InputError
@@ -13,15 +13,24 @@ MODELS: dict[str, Model] = {"rvos": RVOS, "s2s": S2S}
 
 def model_named(name: str) -> Model:
     """A model of the catalogue or of an installed package. Raises InputError for a name that is none."""
-    outside = entry_points(group=MODELS_GROUP)
-    known = [*MODELS, *outside.names]
     if name in MODELS:
         return MODELS[name]
-    if name in outside.names:
-        return outside[name].load()
-    raise InputError(f"model.architecture={name}: unknown; choose one of {', '.join(known)}.")
+    outside = {point.name: point for point in entry_points(group=MODELS_GROUP)}
+    if name not in outside:
+        known = ", ".join([*MODELS, *outside])
+        raise InputError(f"model.architecture={name}: unknown; choose one of {known}.")
+    return _loaded(outside[name])
 
 
 def all_models() -> dict[str, Model]:
-    """Every model there is."""
-    return MODELS | {point.name: point.load() for point in entry_points(group=MODELS_GROUP)}
+    """Every model there is. Raises InputError for one of a package that cannot be imported."""
+    return {point.name: _loaded(point) for point in entry_points(group=MODELS_GROUP)} | MODELS
+
+
+def _loaded(point: EntryPoint) -> Model:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{point.value}: the model {point.name} cannot be imported ({error}); mend its package."
+        ) from error

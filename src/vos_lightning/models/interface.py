@@ -5,6 +5,7 @@ installed package offers as an entry point of the group `vos_lightning.models`. 
 asks which model it has.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Annotated, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from vos_lightning.data.examples import Examples
+from vos_lightning.data.examples import Examples, Windows
 from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import Given, Video
-from vos_lightning.evaluation.propagation import Prediction
+from vos_lightning.evaluation.propagation import Prediction, VideoPrediction
 from vos_lightning.evaluation.videos import Timing
 from vos_lightning.fields import NAME, whole
 from vos_lightning.models.training import Optimisation, Training, TrainingModule
@@ -45,10 +46,6 @@ class Evaluation(Protocol):
     """A trained network that is ready to be used; `evaluation.videos.VideoEvaluation` is one along videos."""
 
     @property
-    def given(self) -> Given:
-        """What the network is told of a video's first frame, which decides how it is scored."""
-
-    @property
     def timings(self) -> list[Timing]:
         """What each video cost so far."""
 
@@ -62,43 +59,39 @@ class Evaluation(Protocol):
         """Predicts one video into a folder, step by step as it is iterated."""
 
 
-class Model(Protocol):
-    """A model, and the parts of a configuration that it reads."""
+class Model(ABC):
+    """A model, the parts of a configuration that it reads, and what it makes of them.
 
-    @property
-    def fields(self) -> type[NetworkFields]:
-        """Of its network: the node `model`."""
+    fields: of its network, the node `model`. examples: how its training draws from a data set, part of the
+    node `data`. training, prediction: the nodes `train` and `predict`. tags: fields of the network by which
+    dashboards sort runs.
+    """
 
-    @property
-    def examples(self) -> type[Examples]:
-        """How its training draws from a data set: part of the node `data`."""
-
-    @property
-    def training(self) -> type[Training]:
-        """The node `train`."""
-
-    @property
-    def prediction(self) -> type[Prediction]:
-        """The node `predict`."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Fields of the network by which dashboards sort runs."""
+    fields: type[NetworkFields]
+    examples: type[Examples] = Windows
+    training: type[Training] = Training
+    prediction: type[Prediction] = VideoPrediction
+    tags: tuple[str, ...] = ()
 
     def given(self, fields: Any, prediction: Any) -> Given:
         """What the network is told of a video's first frame, which decides how it is scored."""
+        return Given.MASKS
 
-    def network(self, fields: Any, pretrained: bool) -> nn.Module:
-        """The network; with random weights if not `pretrained`, since others will replace them all."""
+    @abstractmethod
+    def network(self, fields: Any) -> nn.Module:
+        """The network; fields marked `WEIGHTS` are `none` where others will replace all its weights."""
 
+    @abstractmethod
     def module(self, network: Any, training: Any, optimisation: Optimisation) -> TrainingModule:
         """What trains the network. Raises InputError for fields that do not go together."""
 
+    @abstractmethod
     def evaluation(self, network: Any, experiment: "Experiment", device: torch.device | str) -> Evaluation:
         """The trained network made ready on a device; `network` stays as it is."""
 
     def released(self, folder: Path) -> Mapping[str, Tensor] | None:
         """The authors' released weights in a folder, by the names of this network; None if it holds none."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import nn
 
 from vos_lightning.configuration import compose_train, plain_values
 from vos_lightning.errors import InputError
+from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import check_fits, load_strictly, read_model_weights, weights_hash
 from vos_lightning.models.catalogue import all_models
 from vos_lightning.models.interface import Experiment
@@ -26,7 +27,8 @@ def build_network(experiment: Experiment, start: Path | None) -> nn.Module:
     Raises:
         InputError: weights that cannot be read or do not fit.
     """
-    network = experiment.model.network(experiment.fields, pretrained=start is None)
+    fields = experiment.fields if start is None else without_weights(experiment.fields)
+    network = experiment.model.network(fields)
     if start is not None:
         state = experiment.model.released(start) if start.is_dir() else read_model_weights(start)
         if state is None:
@@ -80,10 +82,11 @@ def _weights(path: Path) -> Path:
 
 
 def _loaded(experiment: Experiment, state: Any, source: Path) -> tuple[Experiment, nn.Module]:
+    fields = without_weights(experiment.fields)
     with torch.device("meta"):  # which takes no memory, whatever sizes a stranger's configuration names
-        like = experiment.model.network(experiment.fields, pretrained=False)
+        like = experiment.model.network(fields)
     check_fits(like, state, source)
-    network = experiment.model.network(experiment.fields, pretrained=False)
+    network = experiment.model.network(fields)
     load_strictly(network, state, source)
     return experiment, network
 

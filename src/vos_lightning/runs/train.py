@@ -252,8 +252,7 @@ def _with_submission(run: Run, result: dict[str, Any], waiting: list[Video]) -> 
         with folder.claimed(as_values(experiment)):
             check_readable(waiting, experiment.fields.slots, machine.loading.cache, split)
             checkpoint = scored_checkpoint(run.training)
-            network = experiment.model.network(experiment.fields, pretrained=False)
-            load_strictly(network, read_model_weights(checkpoint), checkpoint)
+            network = build_network(experiment, checkpoint)
             torch.set_num_threads(machine.threads)
             choose_arithmetic(experiment.prediction.tf32)
             device = choose_device(machine.accelerator, machine.device)

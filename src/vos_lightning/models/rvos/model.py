@@ -1,17 +1,15 @@
 """RVOS and STESA-GRU as a model of the catalogue."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vos_lightning.data.examples import Windows
 from vos_lightning.data.videos import Given
 from vos_lightning.evaluation.videos import VideoEvaluation
 from vos_lightning.layers.inference import for_inference
-from vos_lightning.models.interface import Experiment
+from vos_lightning.models.interface import Experiment, Model
 from vos_lightning.models.rvos.fields import ClipTraining, MaskPrediction, RVOSFields
 from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.models.rvos.network import RVOS
@@ -20,11 +18,10 @@ from vos_lightning.models.rvos.released import released_weights
 from vos_lightning.models.training import Optimisation
 
 
-class RVOSModel:
+class RVOSModel(Model):
     """See `interface.Model`."""
 
     fields = RVOSFields
-    examples = Windows
     training = ClipTraining
     prediction = MaskPrediction
     tags = ("cell", "nonlocal_position")
@@ -33,9 +30,9 @@ class RVOSModel:
         """Masks, unless the slots of a zero-shot network are proposals."""
         return Given.MASKS if fields.mask_input or prediction.match_given else Given.NOTHING
 
-    def network(self, fields: RVOSFields, pretrained: bool) -> RVOS:
+    def network(self, fields: RVOSFields) -> RVOS:
         """See `interface.Model`."""
-        return RVOS(fields if pretrained else replace(fields, weights="none"))
+        return RVOS(fields)
 
     def module(self, network: RVOS, training: ClipTraining, optimisation: Optimisation) -> MaskTraining:
         """See `interface.Model`."""
