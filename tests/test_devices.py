@@ -11,12 +11,13 @@ from pytorch_lightning import Trainer
 
 from vos_lightning import configuration
 from vos_lightning.apps import train as apps_train
-from vos_lightning.configuration import build_data, cores
+from vos_lightning.configuration import compose_train, cores
+from vos_lightning.data.modules import VideoData
 from vos_lightning.devices import choose_arithmetic, choose_device
 from vos_lightning.errors import InputError
 from vos_lightning.runs import train as training
 from vos_lightning.runs.memory import peak_memory, restart_peak_memory
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.settings import read_settings
 
 
 @pytest.fixture
@@ -91,7 +92,10 @@ def test_tf32_is_decided_for_convolutions_and_products(tf32):
 
 def test_memory_is_pinned_for_a_run_on_cuda_alone(two_gpus, tmp_path):
     spec = "data.spec={train: 2, val: 1, test: 1, frames: 6, height: 64, width: 96, seed: 0}"
-    data = build_data(compose_train([spec, f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}"]))
+    settings = read_settings(compose_train([spec, f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}"]))
+    experiment = settings.experiment
+    loading = settings.machine.loading
+    data = VideoData(experiment.data_set, experiment.examples, experiment.fields.slots, 0, loading)
     data.setup()
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert not data.val_dataloader().pin_memory

@@ -9,12 +9,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from helpers import boxes, written
-from vos_lightning.configuration import build_data
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Augmentation, Clip, to_network
+from vos_lightning.data.examples import SingleObjects
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.settings import read_settings
 
 SIZE = (32, 48)
 FRAMES, STRIDE, LATE = 21, 5, 10  # every fifth frame is annotated; object 4 comes late
@@ -123,8 +124,10 @@ def test_unknown_ways_to_draw_are_named(video: Video, fields: dict[str, str]) ->
     [("paper", ("video", False)), ("small", ("object", True)), ("embedded", ("object", True))],
 )
 def test_only_the_papers_scale_draws_as_the_paper(scale: str, expected: tuple[str, bool]) -> None:
-    data = build_data(compose_train(["model=s2s", "data=synthetic_youtube", f"scale={scale}"]))
-    assert (data.draw, data.augment, data.clip_start) == (*expected, "random")
+    cfg = compose_train(["model=s2s", "data=synthetic_youtube", f"scale={scale}"])
+    examples = read_settings(cfg).experiment.examples
+    assert isinstance(examples, SingleObjects)
+    assert (examples.draw, examples.augment, examples.clip_start) == (*expected, "random")
 
 
 def epoch_of(sampler: DrawSampler, epoch: int) -> list[Draw]:

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from vos_lightning.apps import data as vos_data
-from vos_lightning.configuration import build_data
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import ClipDataset, check_readable
 from vos_lightning.data.counts import FORMATS, Counts, formats_of
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.modules import VideoData, fingerprint
+from vos_lightning.data.sets import DataSet
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
-from vos_lightning.data.videos import Video
+from vos_lightning.data.videos import Video, fingerprint
 from vos_lightning.errors import InputError
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.settings import read_settings
 
 HEIGHT, WIDTH = 24, 40
 
@@ -199,9 +199,13 @@ def test_faults_of_trees_are_named(tmp_path: Path, segtrack: Path) -> None:
 SMALL = "train=2 val=1 segtrack=2 jumpcut=1 youtube_objects=3 frames=4 added_frames=3 height=32 width=56"
 
 
-def synthetic(name: str, cache: Path) -> VideoData:
+def data_set(*overrides: str) -> DataSet:
+    return read_settings(compose_train(list(overrides))).experiment.data_set
+
+
+def synthetic(name: str, cache: Path) -> DataSet:
     spec = [f"data.spec.{field}" for field in SMALL.split()]
-    return build_data(compose_train([f"data={name}", f"data.cache={cache}", *spec]))
+    return data_set(f"data={name}", f"data.cache={cache}", *spec)
 
 
 def test_synthetic_settings_share_val_and_the_second_adds_to_train(tmp_path: Path) -> None:
@@ -225,9 +229,7 @@ def test_a_root_that_is_not_set_is_left_out_with_a_line(
     tmp_path: Path, segtrack: Path, capsys: pytest.CaptureFixture
 ) -> None:
     root = davis(tmp_path / "davis")
-    data = build_data(
-        compose_train(["data=davis2016_192", f"data.root={root}", f"data.segtrack_root={segtrack}"])
-    )
+    data = data_set("data=davis2016_192", f"data.root={root}", f"data.segtrack_root={segtrack}")
     assert [s.name for s in data.videos("train")] == ["trained", "bird", "bmx-1", "bmx-2"]
     assert [s.name for s in data.videos("val")] == ["valed"]
     printed = capsys.readouterr().out.splitlines()
