@@ -8,24 +8,25 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
-from vos_lightning.configuration import build_model
+from vos_lightning.configuration import compose_train
 from vos_lightning.errors import InputError
-from vos_lightning.fields import check_config
 from vos_lightning.report import tables
 from vos_lightning.report.figures import report
-from vos_lightning.runs.folder import Run, scored_weights
-from vos_lightning.runs.sweep import Cell, compose_train, expand
-from vos_lightning.runs.train import run_of, train
+from vos_lightning.runs.run import Run, scored_checkpoint
+from vos_lightning.runs.settings import read_settings, settings_of
+from vos_lightning.runs.sweep import Cell, expand
+from vos_lightning.runs.train import train
 
 YOUTUBE = "{seed: 0, train: 6, valid: 6, test: 0, frames: 4, height: 32, width: 64}"
 TREES = (
     "{seed: 0, train: 2, val: 1, segtrack: 0, jumpcut: 0, youtube_objects: 0, frames: 6, added_frames: 2, "
     "height: 32, width: 64}"
 )
-DATA = ["data.size=[32,64]", "data.clip_length=[2,3]", "data.samples=4", "data.val_clips=1"]
-TINY = [*DATA, "scale=embedded", "model.hidden=16", "model.bn=frozen", "train.stages=[{epochs: 1}]"]
+SMALL = ["scale=embedded", "data.size=[32,64]", "data.val_clips=1", "model.hidden=16", "model.bn=frozen"]
+TINY = [*SMALL, "data.clip_length=[2,3]", "data.samples=4", "train.stages=[{epochs: 1}]"]
 DAVIS = ["data=synthetic", "data.spec={seed: 0, train: 4, val: 1, test: 1, frames: 4, height: 32, width: 64}"]
 
 
@@ -53,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     cells = {name: expand([f"sweeps={name}", *more]) for name, more in sweeps.items()}
     written: dict[Path, list[int]] = {}
     for cell in (cell for found in cells.values() for cell in found):
-        train(cell.cfg)
+        train(OmegaConf.create(cell.config))
         for path in (root / "runs").glob("*/last.ckpt"):
             times = written.setdefault(path.parent, [])
             if path.stat().st_mtime_ns not in times:
@@ -69,7 +70,8 @@ def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> Non
     program = [sys.executable, "-m", "vos_lightning.apps.train", "-m", "sweeps=s2s-table3", *options]
     done = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(tmp_path.glob("runs/*/result.json"))) == 3
+    assert len(list(tmp_path.glob("runs/*/training.json"))) == 2
+    assert len(list(tmp_path.glob("runs/*/*/result.json"))) == 2  # the first run is not scored
 
 
 def test_what_cannot_be_scored_is_refused_before_training(tmp_path: Path) -> None:
@@ -92,54 +94,64 @@ def test_a_zero_shot_run_is_scored_as_its_slots_are_named(
     tmp_path: Path, options: list[str], protocol: str
 ) -> None:
     places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", "run.frame_cache=null"]
-    tiny = [*TINY, *places, "data.clip_length=2", "train.max_steps=1", "run.accelerator=cpu"]
-    result = train(compose_train(["model=rvos_zero_shot", *tiny, *options, "data.submit_split=test"]))
+    tiny = [*SMALL, *places, "train.stages=[{epochs: 1}]", "data.clip_length=2", "train.max_steps=1"]
+    result = train(
+        compose_train(
+            ["model=rvos_zero_shot", *tiny, *options, "data.submit_split=test", "run.accelerator=cpu"]
+        )
+    )
     assert result["scores"]["protocol"].startswith(protocol)
     with zipfile.ZipFile(result["submission"]) as archive:
         assert archive.namelist()[0].startswith("Annotations/") == (protocol == "YouTube-VOS")
 
 
 def runs(trained: Trained, sweep: str) -> list[Run]:
-    return [run_of(cell.cfg) for cell in trained.cells[sweep]]
+    return [Run.of(settings_of(cell.config)) for cell in trained.cells[sweep]]
 
 
-def test_the_same_cell_of_several_tables_is_one_run() -> None:
+def test_the_same_cell_of_several_tables_is_one_run(tmp_path: Path) -> None:
     sweeps = ("s2s-table2", "s2s-table4", "s2s-initializer", "s2s-encoder")
-    folders = [[Run.of(cell.cfg, {}).folder for cell in expand([f"sweeps={sweep}"])] for sweep in sweeps]
+    small, known = [f"data.cache={tmp_path}", f"data.spec={YOUTUBE}"], {}
+    cells = [expand([f"sweeps={sweep}", *small]) for sweep in sweeps]
+    folders = [[Run.of(settings_of(c.config), known).evaluation.path for c in found] for found in cells]
     assert len({found[0] for found in folders}) == 1
     assert len({folder for found in folders for folder in found}) == sum(map(len, folders)) - 3
 
 
 def test_the_base_and_the_updated_model_have_their_own_rates() -> None:
     cells = expand(["sweeps=s2svideo-table1", "scale=paper", "model.upsampling=bilinear"])
-    rates = {c.cfg.model.video: (c.cfg.optim.lr, c.cfg.optim.backbone_lr) for c in cells}
+    found = [settings_of(cell.config).experiment for cell in cells]
+    rates = {e.fields.video: (e.optimisation.lr, e.optimisation.backbone_lr) for e in found}
     assert rates == {"none": (1e-4, 1e-4), "clip": (1e-3, 1e-3)}
     embedded = compose_train(["model=s2s_video", "data=synthetic_youtube", "scale=embedded"])
     assert (embedded.optim.lr, embedded.optim.backbone_lr) == (6e-3, 6e-3)
     wrong = compose_train(["model=s2s_video", "data=synthetic_youtube", "scale=paper", "model.video=x"])
-    check_config(wrong)
     with pytest.raises(InputError, match=r"model\.video=x: unknown; choose one of none, clip"):
-        build_model(wrong.model)
+        read_settings(wrong)
 
 
 def test_a_first_run_is_trained_once_and_its_weights_are_the_start(trained: Trained) -> None:
-    base, tuned = runs(trained, "s2s-table2")[0], runs(trained, "s2s-table3")[0]
+    base, tuned = (runs(trained, sweep)[0].training for sweep in ("s2s-table2", "s2s-table3"))
     assert all(len(times) == 1 for times in trained.written.values())
-    assert set(trained.written) == {base.folder, tuned.folder} | {
-        run.folder for run in runs(trained, "s2svideo-table1")
+    assert set(trained.written) == {base.path, tuned.path} | {
+        run.training.path for run in runs(trained, "s2svideo-table1")
     }
-    ours, expected = (torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (tuned, base))
+    found = (torch.load(run.checkpoint, weights_only=True)["state_dict"] for run in (tuned, base))
+    ours, expected = found
     assert all(torch.equal(ours[key], value) for key, value in expected.items())  # Table 3's rate is 0 here
-    assert tuned.result()["steps"] > 0
+    outcome = tuned.outcome()
+    assert outcome is not None and outcome["steps"] > 0
 
 
 @pytest.mark.parametrize("sweep", ["s2s-table2", "s2s-table3"])
-def test_online_learning_trains_nothing_before(trained: Trained, sweep: str) -> None:
+def test_online_learning_shares_the_training(trained: Trained, sweep: str) -> None:
     first, second = runs(trained, sweep)
-    without, online = first.result(), second.result()
-    assert scored_weights(second.folder) == scored_weights(first.folder)
+    assert second.training.path == first.training.path
+    without, online = first.evaluation.result(), second.evaluation.result()
+    assert without is not None and online is not None
     assert online["checkpoint_hash"] == without["checkpoint_hash"]
-    assert online["steps"] == 0 and online["train_seconds"] == 0
+    for run, result in ((first, without), (second, online)):
+        assert (run.evaluation.path / result["checkpoint"]).samefile(scored_checkpoint(run.training))
     assert all(t["online_seconds"] > 0 for t in online["timings"])
     assert not any(t["online_seconds"] for t in without["timings"])
 
@@ -149,7 +161,9 @@ def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_p
     names, lines = tables.cells_of(tables.build_table(cells))
     by_name = {line[0]: dict(zip(names, line, strict=True)) for line in lines}
     for run, cell in zip(runs(trained, "s2s-table2"), cells, strict=True):
-        scores, line = run.result()["scores"], by_name[next(iter(cell.values.values()))]
+        result, line = run.evaluation.result(), by_name[next(iter(cell.values.values()))]
+        assert result is not None
+        scores = result["scores"]
         assert line["valid J mean"] == f"{100 * scores['J_seen']:.1f}/{100 * scores['J_unseen']:.1f}"
         assert line["difference"] == "other data"
     assert by_name["yes"]["paper J mean"] == "66.9/66.8"
@@ -182,8 +196,10 @@ def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictu
         darkest, brightest = Image.open(path).convert("L").getextrema()
         assert darkest < brightest
     if sweep == "s2s-table2":
-        scores = runs(trained, sweep)[0].result()["scores"]
-        counted = {count: str(found["objects"]) for count, found in scores["instances"].items()}
+        result = runs(trained, sweep)[0].evaluation.result()
+        assert result is not None
+        instances = result["scores"]["instances"]
+        counted = {count: str(found["objects"]) for count, found in instances.items()}
         assert counted and all(
             any(
                 line.split()[:4] == ["online.enabled", "no", count, objects]

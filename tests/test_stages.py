@@ -9,11 +9,11 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Clip
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
-from vos_lightning.layers.weights import checkpoint_hash
-from vos_lightning.models.s2s.module import ObjectSegmentation
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.layers.weights import weights_hash
+from vos_lightning.models.s2s.module import StateTraining
 from vos_lightning.runs.train import train
 
 SPEC = SyntheticYouTubeSpec(train=6, valid=1, test=0, frames=4, height=32, width=64)
@@ -66,7 +66,9 @@ def test_the_last_stage_ends_training_once_its_loss_is_stable(cache: Path, tmp_p
     train(cfg)
     ended = checkpoint(tmp_path)["stages"]["ends"][-1]
     assert ended < 5 and len(rows(tmp_path)) == ended
-    (tmp_path / "result.json").unlink()  # as if it had been interrupted before it was scored
+    (tmp_path / "training.json").unlink()  # as if it had been interrupted before that was written
+    for result in tmp_path.glob("*/result.json"):
+        result.unlink()
     train(cfg)
     assert len(rows(tmp_path)) == ended
 
@@ -84,14 +86,14 @@ def test_an_interrupted_run_ends_with_the_same_weights(
         for name in ("whole", "broken")
     )
     unannotated = []  # of every batch of the whole run
-    training_step = ObjectSegmentation.training_step
+    training_step = StateTraining.training_step
 
     def watch(self, clip: Clip, index: int):
         unannotated.append(bool((clip.weights == 0).any()))
         return training_step(self, clip, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ObjectSegmentation, "training_step", watch)
+        patch.setattr(StateTraining, "training_step", watch)
         train(whole)
     assert unannotated == [False] * 4 + [True] * 6
 
@@ -103,7 +105,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             return training_step(self, clip, index)
 
         with monkeypatch.context() as patch:
-            patch.setattr(ObjectSegmentation, "training_step", fail)
+            patch.setattr(StateTraining, "training_step", fail)
             with pytest.raises(RuntimeError, match="interrupted"):
                 train(broken)
         assert checkpoint(tmp_path / "broken")["epoch"] == epoch - 1
@@ -135,14 +137,14 @@ def test_a_stage_starts_from_the_epoch_that_the_one_before_keeps(
 ) -> None:
     figures = {"val/loss": [3.0, 1.0, 2.0, 9.0, 5.0], "val/JF": [0.1, 0.2, 0.3, 0.5, 0.4]}  # by epoch
 
-    def validate(self: ObjectSegmentation, clip: Clip, index: int) -> None:
+    def validate(self: StateTraining, clip: Clip, index: int) -> None:
         for name, values in figures.items():
             self.log_mean(name, values[self.current_epoch], 1)
 
     started: list[dict[str, torch.Tensor]] = []  # the weights of the second stage's first step
-    training_step = ObjectSegmentation.training_step
+    training_step = StateTraining.training_step
 
-    def watch(self: ObjectSegmentation, clip: Clip, index: int):
+    def watch(self: StateTraining, clip: Clip, index: int):
         if (self.current_epoch, index) == (3, 0):
             started.append({key: value.clone() for key, value in self.state_dict().items()})
         if (self.current_epoch, index) == (4, 1) and len(started) == 1:
@@ -150,8 +152,8 @@ def test_a_stage_starts_from_the_epoch_that_the_one_before_keeps(
             raise RuntimeError("interrupted")
         return training_step(self, clip, index)
 
-    monkeypatch.setattr(ObjectSegmentation, "validation_step", validate)
-    monkeypatch.setattr(ObjectSegmentation, "training_step", watch)
+    monkeypatch.setattr(StateTraining, "validation_step", validate)
+    monkeypatch.setattr(StateTraining, "training_step", watch)
     stages = f"[{{epochs: 3, keep: {keep}}}, {{epochs: 2, keep: {keep}}}]"
     cfg = configuration(cache, tmp_path, stages, "optim.lr=1e-3")
     with pytest.raises(RuntimeError, match="interrupted"):
@@ -164,6 +166,6 @@ def test_a_stage_starts_from_the_epoch_that_the_one_before_keeps(
     assert not same(started[0], weights(tmp_path / "last.ckpt"))
     scored = {"val_loss": 4, "val_JF": 3}[keep]
     assert torch.load(tmp_path / "best-stage2.ckpt", weights_only=True)["epoch"] == scored
-    assert json.loads((tmp_path / "result.json").read_text())["checkpoint_hash"] == checkpoint_hash(
+    assert json.loads(next(tmp_path.glob("*/result.json")).read_text())["checkpoint_hash"] == weights_hash(
         tmp_path / "best-stage2.ckpt"
     )
