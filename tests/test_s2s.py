@@ -14,7 +14,7 @@ from helpers import S2S_SIZE, SMALL_S2S, name_of, ready_s2s, s2s_clip, small_s2s
 from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import Clip
 from vos_lightning.errors import InputError
-from vos_lightning.fields import read
+from vos_lightning.fields import read, without_weights
 from vos_lightning.layers.backbones import Backbone
 from vos_lightning.layers.recurrence import SequenceConvLSTM
 from vos_lightning.layers.weights import load_strictly
@@ -176,7 +176,7 @@ def test_the_papers_scale_has_the_authors_shapes(video: str, registered: int, ce
     cfg = compose_train(["model=s2s_video", "scale=paper", "data=synthetic_youtube", f"model.video={video}"])
     experiment = read_settings(cfg).experiment
     with torch.device("meta"):
-        model = experiment.model.network(experiment.fields, pretrained=False)
+        model = experiment.model.network(without_weights(experiment.fields))
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     convolutions = [m for m in model.decoder.modules() if isinstance(m, nn.Conv2d)]
     widths = [(m.in_channels, m.out_channels) for m in convolutions]

@@ -57,7 +57,7 @@ def register_resolvers() -> None:
         "vos.jobs": jobs,
         "vos.side_by_side": at_least_one,
         "vos.threads": lambda jobs: max(1, cores() // at_least_one(jobs)),
-        "vos.searchpath": outside_searchpath,
+        "vos.searchpath": lambda: [f"file://{place}" for place in (ROOT, *outside_folders())],
         "vos.by": by,
         "vos.cache": lambda: os.environ.get("VOS_CACHE", ".cache"),
     }
@@ -65,17 +65,17 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def outside_searchpath() -> list[str]:
-    """Where Hydra looks for sweeps/, and for the conf/ and sweeps/ of packages that offer models.
+def outside_folders() -> list[Path]:
+    """Where packages that offer models have groups such as model/ and sweeps/: PACKAGE and PACKAGE/conf.
 
-    Those lie beside the package's modules; nothing is imported.
+    Nothing is imported.
     """
-    found = [ROOT]
+    found: list[Path] = []
     for point in entry_points(group=MODELS_GROUP):
         spec = find_spec(point.module.partition(".")[0])
         folders = spec.submodule_search_locations if spec is not None else None
         found += [place for folder in folders or [] for place in (Path(folder), Path(folder) / "conf")]
-    return [f"file://{place}" for place in found if place.is_dir()]
+    return [place for place in dict.fromkeys(found) if place.is_dir()]
 
 
 def compose_train(overrides: list[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vos_lightning.apps.cli import report_errors, sentence
-from vos_lightning.configuration import CONF, ROOT, register_resolvers
+from vos_lightning.configuration import CONF, ROOT, outside_folders, register_resolvers
 from vos_lightning.errors import InputError
 from vos_lightning.processes import Interruption, end_with
 
@@ -65,9 +65,10 @@ def help_text() -> str:
 
     Hydra's own help composes a run and lists Hydra's groups too, which takes twice as long.
     """
+    names = [group.name for group in [*CONF.iterdir(), ROOT / "sweeps"]]
+    places = (CONF, ROOT, *outside_folders())
     found = {
-        group.name: sorted(p.stem for p in group.glob("*.yaml"))
-        for group in [*CONF.iterdir(), ROOT / "sweeps"]
+        name: sorted(path.stem for place in places for path in place.glob(f"{name}/*.yaml")) for name in names
     }
     groups = "\n".join(f"  {name:<16}{', '.join(found[name])}" for name in sorted(found) if found[name])
     return HELP.format(groups=groups, keys=(CONF / "train.yaml").read_text(encoding="utf-8"))

@@ -16,13 +16,13 @@ KEPT = {
 def notes(table: Table) -> list[str]:
     """What was scored and how, the versions, and whether the paper's order came back."""
     experiment, results = table.experiment, [r for row in table.rows for r in row.results]
-    published, data_set = table.spec["published"], experiment.data_set
+    published, data_set = table.spec.get("published"), experiment.data_set
     protocol = results[0]["scores"]["protocol"] if results else "not scored"
     lines = [
         f"Ours: {protocol}; on {data_set.name} {data_set.score_split}, {_conditions(experiment)}.",
-        f"Paper: {published['data']} {published['split']}.",
-        _order(table),
     ]
+    if published is not None:
+        lines += [f"Paper: {published['data']} {published['split']}.", _order(table)]
     if results:
         codes, hashes = ({r[key] for r in results} for key in ("code_version", "config_hash"))
         lines.append(

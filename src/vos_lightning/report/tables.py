@@ -79,8 +79,8 @@ class Row:
 class Table:
     """A sweep's table.
 
-    spec: the node `table` of its configuration, see sweeps/: title, published, cells, and perhaps columns,
-    others and reports. experiment: of its first cell.
+    spec: the node `table` of its configuration, see sweeps/: title, and perhaps published with cells, which
+    a paper gives, columns, others and reports. experiment: of its first cell.
     """
 
     spec: Mapping[str, Any]
@@ -101,7 +101,9 @@ class Table:
     @property
     def comparable(self) -> bool:
         """Whether our figures, or the server's, were measured on the paper's data and split."""
-        published, data = self.spec["published"], self.experiment.data_set
+        published, data = self.spec.get("published"), self.experiment.data_set
+        if published is None:
+            return False
         split = data.submit_split if self.has_server else data.score_split
         return bool(data.name == published["data"] and split == published["split"])
 
@@ -152,7 +154,7 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     for cell in cells:
         key, fields = tuple(cell.values.values()), flatten(cell.config)
         if key not in rows:
-            rows[key] = Row(cell.values, _entry(spec["cells"], fields), _entry(entered, fields))
+            rows[key] = Row(cell.values, _entry(spec.get("cells", []), fields), _entry(entered, fields))
         rows[key].runs.append(_run(cell, known))
     first = next(iter(rows.values())).runs[0].settings
     baselines = _baselines(first.experiment, Path(first.machine.root))
@@ -249,7 +251,7 @@ def _line(row: Row, table: Table) -> list[str]:
 def _difference(row: Row, table: Table) -> str:
     """Ours, or the server's where they were entered, less the paper's, in points."""
     if not table.comparable:
-        return "other data"
+        return "other data" if "published" in table.spec else ""
     ours, paper = table.ours(row), table.published(row)
     return f"{ours - paper:+.1f}" if ours is not None and paper is not None else ""
 
