@@ -14,7 +14,7 @@ from benchmarks.floor import peaks
 from benchmarks.measure import HEADER, Row, line, markdown
 from vos_lightning.configuration import cores
 from vos_lightning.devices import choose_arithmetic, device_name
-from vos_lightning.runs.folder import code_version
+from vos_lightning.runs.sources import code_version
 
 Cases = list[tuple[str, Callable[[], list[Row]]]]
 CPU: Cases = [

@@ -1,18 +1,14 @@
 """Finds how far bf16 masks are from fp32 ones, with a network trained on the embedded data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from pathlib import Path
 
-import numpy as np
-
-from vos_lightning.configuration import build_data, build_protocol, cores
-from vos_lightning.data.videos import Video
-from vos_lightning.evaluation.propagation import Protocol, propagate
-from vos_lightning.evaluation.videos import load_run
-from vos_lightning.layers.inference import for_inference
-from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.s2s.network import S2S
-from vos_lightning.runs.sweep import compose_train
-from vos_lightning.runs.train import run_of, train
+from vos_lightning.configuration import compose_train, cores
+from vos_lightning.evaluation.videos import VideoEvaluation
+from vos_lightning.runs.load import load_run
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import read_settings
+from vos_lightning.runs.train import train
 from vos_lightning.scoring.davis import score_video, summarise
 
 
@@ -23,12 +19,13 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     """
     cfg = compose_train(["model=rvos", f"run.threads={cores()}", *overrides])
     train(cfg, "RVOS on the embedded data")
-    _, model = load_run(run_of(cfg, build_data(cfg)).folder)
-    fp32, bf16 = for_inference(model), for_inference(model, "bf16")
-    scores = []
-    for video in build_data(cfg).videos(cfg.data.score_split):
-        truth, predicted = (_masks(ready, video, build_protocol(cfg)) for ready in (fp32, bf16))
-        scores.append(score_video(truth, predicted, name=video.name))
+    settings = read_settings(cfg)
+    folder, data_set = Run.of(settings).evaluation.path, settings.experiment.data_set
+    fp32, bf16 = (_evaluation(folder, precision) for precision in ("fp32", "bf16"))
+    scores = [
+        score_video(fp32.masks(video), bf16.masks(video), name=video.name)
+        for video in data_set.videos(data_set.score_split)
+    ]
     total = summarise(scores)
     return (
         f"bf16 masks against fp32 masks, RVOS trained on the embedded data, {len(scores)} test clips: "
@@ -36,6 +33,8 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     )
 
 
-def _masks(model: RVOS | S2S, video: Video, protocol: Protocol) -> Iterator[np.ndarray]:
-    frames = (video.frame(t) for t in range(len(video)))
-    return propagate(model, frames, {0: video.mask(0)}, protocol)
+def _evaluation(folder: Path, precision: str) -> VideoEvaluation:
+    experiment, network = load_run(folder, [f"predict.precision={precision}"])
+    evaluation = experiment.model.evaluation(network, experiment, "cpu")
+    assert isinstance(evaluation, VideoEvaluation)
+    return evaluation

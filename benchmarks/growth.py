@@ -4,12 +4,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.inference import network, video
+from benchmarks.inference import ready, video
 from benchmarks.measure import Setup, Times, Work, alternate, duration
 from benchmarks.scoring import ours as score
 from benchmarks.scoring import write_videos
-from vos_lightning.evaluation.propagation import Protocol, propagate
-from vos_lightning.layers.inference import for_inference
 from vos_lightning.runs.memory import keep_freed_memory
 
 HEADER = ("case", "number", "time", "time a unit", "by the smallest", "memory, MiB")
@@ -17,13 +15,13 @@ HEADER = ("case", "number", "time", "time a unit", "by the smallest", "memory, M
 
 def segment(backbone: str, size: tuple[int, int], frames: int, objects: int) -> Work:
     """Work that segments a video of so many frames, of which one is in memory at a time."""
-    model = for_inference(network(backbone, size))
+    along = ready(backbone, size)
     images, first = video(8, size, objects)
     keep_freed_memory()
 
     def work() -> int:
         repeated = (images[t % len(images)] for t in range(frames))
-        return sum(1 for _ in propagate(model, repeated, {0: first}, Protocol(size)))
+        return sum(1 for _ in along.masks(repeated, {0: first}))
 
     return work
 

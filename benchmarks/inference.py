@@ -12,10 +12,12 @@ from benchmarks.floor import floor
 from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import to_network
 from vos_lightning.devices import choose_arithmetic
-from vos_lightning.evaluation.propagation import ENCODED_TOGETHER, Protocol, probabilities
+from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
 from vos_lightning.layers.inference import PRECISIONS, for_inference
 from vos_lightning.layers.norms import batch_norms
+from vos_lightning.models.rvos.fields import MaskPrediction, RVOSFields
 from vos_lightning.models.rvos.network import RVOS
+from vos_lightning.models.rvos.propagate import MaskPropagation
 from vos_lightning.runs.memory import keep_freed_memory
 
 Size = tuple[int, int]
@@ -26,7 +28,7 @@ AGAINST = {"fp32": "", "bf16": " against fp32"}
 def network(backbone: str, size: Size) -> RVOS:
     """One-shot RVOS in eval mode with random weights whose masks are neither empty nor flat."""
     torch.manual_seed(0)
-    model = RVOS(backbone, "none")
+    model = RVOS(RVOSFields(backbone=backbone, weights="none"))
     for norm in batch_norms(model):
         norm.momentum = 1.0
     with torch.no_grad():
@@ -46,13 +48,19 @@ def video(frames: int, size: Size, objects: int) -> tuple[list[np.ndarray], np.n
     return list(noise), first
 
 
+def ready(backbone: str, size: Size, precision: str = "fp32", device: str = "cpu") -> MaskPropagation:
+    """The network as `vos-predict` makes it ready to go along videos."""
+    model = for_inference(network(backbone, size), precision).to(device)
+    return MaskPropagation(model, MaskPrediction(), size, plain_rvos.SLOTS, device)
+
+
 def ours(backbone: str, size: Size, frames: int, objects: int, precision: str, device: str) -> Work:
     """Work that segments as `vos-predict` does, but without files."""
     choose_arithmetic(tf32=False)
-    model = for_inference(network(backbone, size), precision).to(device)
+    along = ready(backbone, size, precision, device)
     images, first = video(frames, size, objects)
     keep_freed_memory()
-    return lambda: _numpy(probabilities(model, images, {0: first}, Protocol(size), device))
+    return lambda: _numpy(along.probabilities(images, {0: first}))
 
 
 def plain(backbone: str, size: Size, frames: int, objects: int, device: str) -> Work:
@@ -71,7 +79,7 @@ def _numpy(masks: Iterable[Tensor]) -> np.ndarray:
 
 def least_time(backbone: str, size: Size, objects: int, precision: str, device: str) -> float:
     """The floor of one frame, seconds; weights are read once for the frames that are encoded together."""
-    model = for_inference(network(backbone, size), precision).to(device)
+    model = ready(backbone, size, precision, device).network
     frames = torch.randn(1, ENCODED_TOGETHER, 3, *size, device=device)
     masks = torch.rand(1, objects, *size, device=device)
     with torch.no_grad():

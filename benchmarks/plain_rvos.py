@@ -87,7 +87,7 @@ def video(model: RVOS, frames: Tensor, first: Tensor) -> Tensor:
 
 
 def clip_loss(model: RVOS, clip: Clip, previous_mask: str = "inferred") -> Tensor:
-    """The loss of a training step on a batch of clips, which `Segmentation.clip_loss` gives too."""
+    """The loss of a training step on a batch of clips, which `MaskTraining.clip_loss` gives too."""
     truth, states = clip.masks(SLOTS), None
     previous, loss = truth[:, 0], torch.zeros(())
     for t in range(truth.shape[1]):

@@ -12,7 +12,8 @@ from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.data.clips import Clip
 from vos_lightning.devices import choose_arithmetic
 from vos_lightning.layers.inference import PRECISIONS
-from vos_lightning.models.rvos.module import MaskStage, Segmentation
+from vos_lightning.models.rvos.fields import ClipTraining, MaskStage, RVOSFields
+from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.training import Optimisation
 from vos_lightning.runs.memory import keep_freed_memory
@@ -36,12 +37,14 @@ def side(kind: str, backbone: str, size: Size, batch: int, bn: str, device: str,
     """Work that takes a step and returns its loss, as `ours` or `plain`; bf16 is mixed precision on both."""
     choose_arithmetic(tf32=False)
     torch.manual_seed(0)
-    model, clip = RVOS(backbone, "none", bn=bn).train(), clips(batch, 5, size)
+    model = RVOS(RVOSFields(backbone=backbone, weights="none", bn=bn)).train()
+    clip = clips(batch, 5, size)
     clip = Clip(*(x.to(device) for x in clip))
     if kind == "ours":
         keep_freed_memory()
         model = model.to(memory_format=torch.channels_last)
-    task = Segmentation(model.to(device), Optimisation(), [MaskStage(1)])
+    stages = (MaskStage(epochs=1),)
+    task = MaskTraining(model.to(device), ClipTraining(stages=stages), Optimisation())
     optimizer = task.optimizer() if kind == "ours" else Adam(model.parameters(), 1e-3, weight_decay=1e-6)
 
     def step() -> float:
