@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,53 +12,58 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
-from vos_lightning import configuration
 from vos_lightning.apps.predict import main
-from vos_lightning.configuration import build_model
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation import videos as evaluation
-from vos_lightning.evaluation.videos import load_run
-from vos_lightning.layers.weights import checkpoint_hash, load_strictly, read_model_weights
+from vos_lightning.fields import without_weights
+from vos_lightning.layers.weights import load_strictly, weights_hash
+from vos_lightning.models.rvos.model import RVOSModel
+from vos_lightning.models.rvos.released import released_weights
 from vos_lightning.plain import parse_yaml
-from vos_lightning.runs.folder import read_result, scored_weights, settings
-from vos_lightning.runs.sweep import compose_train
+from vos_lightning.runs.folder import TrainingFolder, read_identity, read_result
+from vos_lightning.runs.load import load_run
+from vos_lightning.runs.run import scored_checkpoint
+from vos_lightning.runs.settings import as_values, read_settings
+from vos_lightning.runs.train import train
 from vos_lightning.scoring.rules import DavisRules
 
-SMALL = ["scale=embedded", "model.hidden=8", "data.size=[32,64]"]
+SMALL = [
+    *("scale=embedded", "model.hidden=8", "data.size=[32,64]", "train.max_steps=1", "data.batch_size=1"),
+    "data.spec={train: 1, val: 1, test: 1, frames: 5, height: 32, width: 64}",
+    *("run.threads=1", "run.accelerator=cpu", "run.frame_cache=null"),
+]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder without a result."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    folder.mkdir()
-    cfg = compose_train(SMALL)
-    (folder / "config.yaml").write_text(json.dumps(settings(cfg) | {"data_version": {"train": "x"}}))
-    state = {f"model.{key}": value for key, value in build_model(cfg.model).state_dict().items()}
-    torch.save({"state_dict": state}, folder / "last.ckpt")
-    return folder
+    """The folder of a finished run."""
+    top = tmp_path_factory.mktemp("runs")
+    train(compose_train([*SMALL, f"data.cache={top}/cache", f"run.dir={top}/run"]))
+    return top / "run"
 
 
 @pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
     """A copy of it whose files may be replaced."""
     folder = tmp_path / "runs" / "run"
-    folder.mkdir(parents=True)
-    for path in whole.iterdir():
-        os.link(path, folder / path.name)
+    shutil.copytree(whole, folder)
     return folder
 
 
-def edited(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = run / "config.yaml"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.unlink()
-    path.write_text(json.dumps(content))
+def scored(run: Path) -> Path:
+    """The folder of its evaluation."""
+    (result,) = run.glob("*/result.json")
+    return result.parent
+
+
+def edited(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 def refusal(run: Path, *overrides: str) -> str:
@@ -70,15 +76,17 @@ def refusal(run: Path, *overrides: str) -> str:
 # --- config.yaml -----------------------------------------------------------------------------------------
 
 
-def test_fields_that_came_later_have_their_defaults_and_those_gone_are_ignored(run: Path) -> None:
-    def edit(content: dict[str, Any]) -> None:
-        content["train"] |= {"channels_last": True, "evaluate": "last"}
-        del content["predict"]["tf32"], content["model"]["architecture"], content["train"]["stages"]
+def test_a_run_is_read_back_from_any_of_its_paths(run: Path) -> None:
+    networks = [load_run(path)[1] for path in (run, scored(run), run / "last.ckpt")]
+    states = [network.state_dict() for network in networks]
+    assert all(torch.equal(state[key], states[0][key]) for state in states for key in state)
+    experiment, _ = load_run(run, ["predict.merge=argmax"])
+    assert experiment.prediction.merge == "argmax" and experiment.examples.size == (32, 64)
 
-    edited(run, edit)
-    cfg, _ = load_run(run)
-    assert cfg.predict.tf32 is False and cfg.model.architecture == "rvos"
-    assert "evaluate" not in cfg.train and cfg.data.size == [32, 64]
+
+def test_a_folder_of_an_earlier_version_is_refused(run: Path) -> None:
+    (run / "identity.json").unlink()
+    assert "written by a version before 0.2" in refusal(run)
 
 
 LAUGHS = "a: &a [x]\n" + "".join(
@@ -91,7 +99,6 @@ HOSTILE = {
     "seed: !!int 1": "tag",
     LAUGHS: "alias",
     "model: {_target_: os.system}": "_target_ cannot be a key",
-    "model: {backbones: x}": r"model\.backbones: no such field",
     "nothing: 1": "nothing: no such field",
     '"\\e[2J": 1': r"'\\x1b\[2J': no such field",
     "1: 2": "1 cannot be a key",
@@ -101,11 +108,7 @@ HOSTILE = {
     "seed: \x00": "not readable YAML",
     "[seed]": "must hold KEY: VALUE",
     "": "must hold KEY: VALUE",
-    "model: 5": "model=5: must have fields",
-    "model: {hidden: '8'}": r"model\.hidden=8: must be a whole number",
-    "data: {size: 64}": r"data\.size=64: must be",
-    "seed: 1": "has no model",
-    "model: {name: x}": r"has no data\.size",
+    "seed: 1": "data: not set",
     "seed: " + "[" * 5000: "inside each other",
     "seed: " + "9" * 5000: "not readable YAML",
     "seed: 0x" + "f" * 6000: "more than 63 bits",
@@ -119,7 +122,6 @@ HOSTILE = {
 def test_a_config_that_holds_more_than_plain_known_values_is_refused(
     run: Path, text: str, words: str
 ) -> None:
-    (run / "config.yaml").unlink()
     (run / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=words) as raised:
         load_run(run)
@@ -128,6 +130,43 @@ def test_a_config_that_holds_more_than_plain_known_values_is_refused(
         sentence.startswith(f"{run / 'config.yaml'}: ")
         and os.environ["HOME"] not in sentence[len(str(run)) :]
     )
+
+
+FIELDS: list[tuple[str, Any, str]] = [
+    ("model", 5, "model=5: must have fields"),
+    ("data", None, "data=null: must have fields"),
+    ("seed", -1, "seed=-1: must be a whole number"),
+    ("model.backbones", "x", r"model\.backbones: no such field"),
+    ("model.hidden", "8", r"model\.hidden=8: must be a whole number"),
+    ("model.hidden", 2**40, r"model\.hidden=1099511627776: must be a whole number"),
+    ("model.architecture", "os.system", r"model\.architecture=os\.system: unknown"),
+    ("model.architecture", ["rvos"], r"model\.architecture=.*: must be a name"),
+    ("model.fc6", True, r"model\.fc6: no such field"),
+    ("model.name", "../x", r"model\.name=\.\./x: must be a name"),
+    ("data.name", "x", r"data\.name=x: unknown"),
+    ("data.size", 64, r"data\.size=64: must be"),
+    ("data.size", [10**9, 10**9], r"data\.size=.*: must be"),
+    ("data.score_split", "../../etc", r"data\.score_split=.*: must be a name"),
+    ("data.submit_split", "..", r"data\.submit_split=.*: must be a name"),
+    ("data.spec", {"train": 10**9}, r"data\.spec\.train=1000000000: must be"),
+    ("train.stages", [{"epochs": 1}] * 2 + [5], r"train\.stages=.*: must be a list"),
+    ("predict.precision", "fp8", r"predict\.precision=fp8: unknown"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "words"), FIELDS, ids=range(len(FIELDS)))
+def test_a_field_that_is_unknown_or_of_a_wrong_type_or_size_is_refused(
+    run: Path, field: str, value: Any, words: str
+) -> None:
+    content: Any = yaml.safe_load((run / "config.yaml").read_text())
+    *nodes, last = field.split(".")
+    node = content
+    for name in nodes:
+        node = node[name]
+    node[last] = value
+    (run / "config.yaml").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"config\.yaml: {words}"):
+        load_run(run)
 
 
 LONG = "seed=0x" + "f" * 6000
@@ -145,61 +184,143 @@ def test_overrides_of_another_form_are_refused(run: Path, override: str) -> None
     assert refusal(run, override).startswith(f"--set {override[:60]}")
 
 
-# --- result.json -----------------------------------------------------------------------------------------
+# --- JSON ------------------------------------------------------------------------------------------------
 
-RESULT: dict[str, Any] = {
-    **{"scores": {"JF": 0.5}, "seed": 0, "train_seconds": 1.0, "score_seconds": 1, "code_version": "v"},
-    **{"config_hash": "c", "data_version": {}},
+READERS: dict[str, Callable[[Path], Any]] = {
+    "identity.json": read_identity,
+    "training.json": lambda folder: TrainingFolder(folder, {}).outcome(),
+    "status.json": lambda folder: TrainingFolder(folder, {}).status(),
+    "result.json": read_result,
+}
+NO_JSON = ["", "[", "5", "[]", "null", "{}", "[" * 100_000, "\x00", '{"a": 1e999}', " " * 2**24 + "{}"]
+LEADS: dict[str, Callable[[Path], Any]] = {
+    "to nothing": lambda path: path.symlink_to("nothing"),
+    "without end": lambda path: path.symlink_to("/dev/zero"),
+    "in a circle": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
 }
 
 
-def finish(run: Path, **fields: Any) -> None:
-    (run / "result.json").write_text(json.dumps(RESULT | fields))
+def folder_of(run: Path, name: str) -> Path:
+    return scored(run) if name == "result.json" else run
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_files_that_are_no_json_of_theirs_are_refused(run: Path, name: str) -> None:
+    folder = folder_of(run, name)
+    read, path = READERS[name], folder / name
+    content = json.loads(path.read_text())
+    deep: Any = 1
+    for _ in range(900):
+        deep = {"a": deep}
+    texts = [json.dumps(content | {"deep": deep}), json.dumps(content | {"a\x1b[2J": 1})]
+    texts += [json.dumps(content | {"n": number}) for number in (10**400, float("nan"), -float("inf"))]
+    kinds = {
+        "identity.json": "data",
+        "training.json": "steps",
+        "status.json": "state",
+        "result.json": "scores",
+    }
+    texts += [json.dumps(content | {kinds[name]: value}) for value in (None, [5], "../x")]
+    for text in [*NO_JSON, *texts]:
+        path.write_text(text)
+        with pytest.raises(InputError) as raised:
+            read(folder)
+        sentence = str(raised.value)
+        assert sentence.startswith(f"{path}: ") and sentence.isprintable() and len(sentence) < 400
+
+
+@pytest.mark.parametrize("make", LEADS.values(), ids=LEADS)
+@pytest.mark.parametrize("name", READERS)
+def test_files_that_are_no_files_are_refused(run: Path, name: str, make: Callable[[Path], Any]) -> None:
+    folder = folder_of(run, name)
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(InputError, match=rf"{name}: "):
+        READERS[name](folder)
 
 
 @pytest.mark.parametrize(
-    "text",
+    "fields",
     [
-        *("", "[", "5", "[]", "null", "{}", "[" * 100_000, json.dumps(RESULT | {"scores": 5})),
-        json.dumps(RESULT | {"timings": [5]}),
-        *(json.dumps(RESULT | {"train_seconds": value}) for value in (10**400, float("nan"), -float("inf"))),
-        json.dumps(RESULT).replace("1.0", "1e999"),
-        json.dumps(RESULT) + " " * 2**24,
-        json.dumps(RESULT | {"scores": {"JF": True, "J": [], "F": "x"}, "seed": "0"}),
+        *({"timings": [5]}, {"timings": [{"frames": "5", "seconds": 1, "online_seconds": 1}]}),
+        *({"scores": {"JF": 1, "J": 1, "F": 1}}, {"seed": "0"}, {"checkpoint": None}),
+        *(
+            {"scores": {"protocol": "p", "JF": 1, "J": 1, "F": 1} | more}
+            for more in (
+                *({"J": "1"}, {"per_object": {"a_1": 5}}, {"instances": {"1": {"J": 1, "F": 1}}}),
+                *({"position": {"limits": [0, 1], "J_seen": [1, 2]}}, {"position": {"J_seen": [1, 2]}}),
+                {"position": {"limits": [0, 1], "J_seen": ["x"]}},
+            )
+        ),
     ],
+    ids=str,
 )
-def test_results_of_another_shape_are_refused(run: Path, text: str) -> None:
-    (run / "result.json").write_text(text)
+def test_results_of_another_shape_are_refused(run: Path, fields: dict[str, Any]) -> None:
+    edited(scored(run) / "result.json", **fields)
     with pytest.raises(InputError, match=r"result\.json: "):
-        read_result(run)
+        read_result(scored(run))
+
+
+def test_a_state_that_is_none_or_a_lock_that_leads_elsewhere_harms_nothing(run: Path, tmp_path: Path) -> None:
+    folder, precious = TrainingFolder(run, {}), tmp_path / "precious"
+    precious.write_text("precious")
+    edited(run / "status.json", state="running")
+    (run / ".lock").unlink(missing_ok=True)
+    (run / ".lock").symlink_to(precious)
+    folder.status()
+    assert precious.read_text() == "precious"
+    edited(run / "status.json", state="\x1b[2J")
+    with pytest.raises(InputError, match=r"status\.json: state is none of running, "):
+        folder.status()
+
+
+# --- which weights ---------------------------------------------------------------------------------------
+
+OUTSIDE = (
+    "../../outside.ckpt",
+    "/etc/passwd",
+    "../run/../../outside.ckpt",
+    "..",
+    ".",
+    "",
+    "a" * 5000,
+    "a\0b",
+)
 
 
 def test_the_weights_are_those_that_were_scored(run: Path) -> None:
-    assert scored_weights(run) == run / "last.ckpt"
     best = run / "best-stage2.ckpt"
-    best.write_bytes(b"best")
-    finish(run, checkpoint="best-stage2.ckpt", checkpoint_hash=checkpoint_hash(best))
-    assert scored_weights(run) == best
-    other = run.parent / "other"
-    other.mkdir()
-    (other / "last.ckpt").write_bytes(b"other")
-    finish(run, checkpoint="../other/last.ckpt", checkpoint_hash=checkpoint_hash(other / "last.ckpt"))
-    assert scored_weights(run) == other / "last.ckpt"
-    # Earlier versions wrote the hash alone.
-    finish(run, checkpoint_hash=checkpoint_hash(run / "last.ckpt"))
-    assert scored_weights(run) == run / "last.ckpt"
+    shutil.copy(run / "last.ckpt", best)
+    for path in (run / "training.json", scored(run) / "result.json"):
+        name = os.path.relpath(best, path.parent)
+        edited(path, checkpoint=name, checkpoint_hash=weights_hash(best))
+    (run / "last.ckpt").unlink()
+    load_run(run), load_run(scored(run))
+    assert scored_checkpoint(TrainingFolder(run, {})) == best
 
 
-def test_weights_that_changed_or_lie_elsewhere_are_refused(run: Path) -> None:
+@pytest.mark.parametrize("name", OUTSIDE, ids=range(len(OUTSIDE)))
+def test_weights_that_lie_elsewhere_or_are_no_file_are_refused(run: Path, name: str) -> None:
     outside = run.parents[1] / "outside.ckpt"
-    outside.write_bytes(b"x")
-    for name in ("../../outside.ckpt", str(outside), "../run/../../outside.ckpt", ".."):
-        finish(run, checkpoint=name, checkpoint_hash=checkpoint_hash(outside))
-        with pytest.raises(InputError, match="is not below"):
-            scored_weights(run)
-    finish(run, checkpoint="last.ckpt", checkpoint_hash="00000000")
-    with pytest.raises(InputError, match=r"last\.ckpt: not the checkpoint that result\.json scored"):
-        scored_weights(run)
+    shutil.copy(run / "last.ckpt", outside)
+    for folder, record in ((run, "training.json"), (scored(run), "result.json")):
+        edited(folder / record, checkpoint=name, checkpoint_hash=weights_hash(outside))
+        assert "not the weights that training left" in refusal(folder)
+        assert refusal(folder).isprintable() and len(refusal(folder)) < 400
+
+
+def test_weights_that_changed_are_refused(run: Path) -> None:
+    with (run / "last.ckpt").open("ab") as file:
+        file.write(b"x")
+    for folder in (run, scored(run)):
+        assert refusal(folder).startswith(f"{run / 'last.ckpt'}: not the weights that training left")
+
+
+def test_a_run_that_is_not_trained_has_no_weights_yet(run: Path) -> None:
+    (run / "training.json").unlink()
+    assert "not trained yet; run vos-train for it" in refusal(run)
 
 
 # --- weights ---------------------------------------------------------------------------------------------
@@ -212,15 +333,14 @@ SHAPES: list[Any] = [
 
 @pytest.mark.parametrize("content", SHAPES, ids=str)
 def test_files_of_another_shape_are_no_checkpoints(run: Path, content: Any) -> None:
-    (run / "last.ckpt").unlink()
     torch.save(content, run / "last.ckpt")
-    assert refusal(run).startswith(f"{run / 'last.ckpt'}: ")
+    assert refusal(run / "last.ckpt").startswith(f"{run / 'last.ckpt'}: ")
     official = run / "official"
     official.mkdir()
     for name in ("encoder.pt", "decoder.pt"):
         torch.save(content, official / name)
     with pytest.raises(InputError, match="official"):
-        load_strictly(nn.Linear(2, 2), read_model_weights(official), official)
+        load_strictly(nn.Linear(2, 2), released_weights(official), official)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +366,6 @@ def test_weights_that_no_network_can_have_are_refused(weight: Any, words: str) -
 def test_a_checkpoint_that_takes_more_memory_than_its_file_is_refused(run: Path) -> None:
     path = run / "last.ckpt"
     content = {"state_dict": {"model.x": torch.zeros(2**20)}}
-    path.unlink()
     torch.save(content, path)
     with zipfile.ZipFile(path) as plain:
         entries = [(name, plain.read(name)) for name in plain.namelist()]
@@ -254,24 +373,27 @@ def test_a_checkpoint_that_takes_more_memory_than_its_file_is_refused(run: Path)
         for name, part in entries:
             archive.writestr(name, part)
     assert path.stat().st_size < 2**16 and torch.load(path)["state_dict"]["model.x"].shape == (2**20,)
-    assert "not a readable checkpoint (a compressed zip" in refusal(run)
+    assert "not a readable checkpoint (a compressed zip" in refusal(path)
 
 
 def test_a_checkpoint_of_another_size_is_refused_before_the_model_takes_memory(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinds: list[str] = []
+    build = RVOSModel.network
 
-    def build(*arguments: Any, **options: Any) -> Any:
-        model = build_model(*arguments, **options)
-        kinds.extend({weight.device.type for weight in model.parameters()})
-        return model
+    def seen(self: RVOSModel, *arguments: Any, **options: Any) -> Any:
+        network = build(self, *arguments, **options)
+        kinds.extend({weight.device.type for weight in network.parameters()})
+        return network
 
-    monkeypatch.setattr(evaluation, "build_model", build)
+    monkeypatch.setattr(RVOSModel, "network", seen)
     assert "another model" in refusal(run, "model.hidden=16") and kinds == ["meta"]
 
 
-def test_a_checkpoint_holds_all_weights_so_that_none_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_holds_all_weights_so_that_none_are_fetched(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from vos_lightning.layers import backbones
 
     asked: list[Any] = []
@@ -279,16 +401,12 @@ def test_a_checkpoint_holds_all_weights_so_that_none_are_fetched(monkeypatch: py
     monkeypatch.setattr(
         backbones, "get_model", lambda n, weights, **o: asked.append(weights) or known(n, weights=None, **o)
     )
-    options = ["model.weights=imagenet", "model.deeplab=true", "model.deeplab_weights=coco"]
-    cfg = compose_train(["model=s2s", *SMALL, *options])
-    configuration.build_model(cfg.model, trained=True)
-    assert asked and set(asked) == {None}
-
-
-def test_a_field_of_another_network_is_refused() -> None:
-    cfg = compose_train([*SMALL, "+model.fc6=true"])
-    with pytest.raises(InputError, match=r"model\.fc6: no such field"):
-        build_model(cfg.model)
+    options = ["model.weights=imagenet", "model.deeplab=true", "model.deeplab_weights=coco", "model.hidden=8"]
+    experiment = read_settings(compose_train(["model=s2s", *options])).experiment
+    (run / "config.yaml").write_text(json.dumps(as_values(experiment)))
+    assert "another model" in refusal(run)  # whose network was built to know it
+    experiment.model.network(without_weights(experiment.fields))
+    assert len(asked) == 4 and set(asked) == {None}
 
 
 # --- vos-predict -----------------------------------------------------------------------------------------
@@ -368,6 +486,7 @@ def test_masks_are_written_in_place_of_a_link_and_not_where_it_leads(
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "masks"
     elsewhere.mkdir()
     folder.symlink_to(elsewhere)
-    segmenter = configuration.build_segmenter(*load_run(run), "cpu")
-    evaluation.segment_and_score(segmenter, load_davis(tree, "val")[:1], DavisRules("unsupervised"), folder)
+    experiment, network = load_run(run)
+    ready = experiment.model.evaluation(network, experiment, "cpu")
+    ready.score(load_davis(tree, "val")[:1], DavisRules("unsupervised"), folder)
     assert not list(elsewhere.iterdir()) and not folder.is_symlink() and list(folder.glob("*/*.png"))

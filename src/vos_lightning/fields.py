@@ -171,7 +171,7 @@ def read_parts(node: str, values: Any, *parts: type) -> tuple[Any, ...]:
         raise InputError(f"{node}={shown(values)}: must have fields of its own.")
     known = [field for part in parts for field in fields_of(part)]
     if unknown := sorted(str(key) for key in values if key not in known):
-        raise InputError(f"{node}.{unknown[0][:60]}: no such field; choose some of {', '.join(known)}.")
+        raise InputError(f"{node}.{shown(unknown[0])}: no such field; choose some of {', '.join(known)}.")
     return tuple(_read(part, node, values) for part in parts)
 
 

@@ -1,8 +1,9 @@
 """YAML and JSON files, which may come from strangers: plain values alone, nothing that refers or runs."""
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ Type = type | tuple[type, ...]
 
 YAML_BYTES, JSON_BYTES = 2**16, 2**24
 DEPTH = 12  # of mappings and lists inside each other
+LONGEST_KEY = 500  # such as a video's name and an object's id
 
 
 class _Loader(yaml.SafeLoader):
@@ -96,9 +98,9 @@ def read_json(
 
     Raises:
         InputError: the file is no JSON, too large or of another shape, or holds a number that is not
-            between -2**63 and 2**63.
+            between -2**63 and 2**63, or too much inside each other.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         content = _read(path, JSON_BYTES)
@@ -107,10 +109,27 @@ def read_json(
         raise InputError(f"{path}: not readable JSON ({error}); remove it.") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: must hold a JSON object; remove it.")
+    _check_shape(value, path)
     for number, (key, kind) in enumerate(kinds.items()):
         if (number < needed and key not in value) or (key in value and not isinstance(value[key], kind)):
             raise InputError(f"{path}: {key} is missing or of a wrong type; remove the file.")
     return value
+
+
+def _check_shape(value: Any, path: Path) -> None:
+    """Raises InputError for JSON with too much inside each other, or keys that are no names."""
+    level = [value]
+    for _ in range(DEPTH):
+        for key in (key for v in level if isinstance(v, dict) for key in v):
+            if len(key) > LONGEST_KEY or not key.isprintable():
+                raise InputError(f"{path}: {ascii(key)[:60]} cannot be a key; remove the file.")
+        level = [item for v in level for item in _items(v)]
+    if any(isinstance(v, dict | list) for v in level):
+        raise InputError(f"{path}: more than {DEPTH} lists or objects inside each other; remove it.")
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _number(text: str) -> int | float:
@@ -121,8 +140,13 @@ def _number(text: str) -> int | float:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    if path.stat().st_size > limit:
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file.")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(content) > limit:
         raise InputError(f"{path}: larger than {limit >> 10} KiB; this cannot be what it should hold.")
-    return path.read_bytes()
+    return content

@@ -25,11 +25,10 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     from vos_lightning.report.text import as_markdown, as_text
     from vos_lightning.runs.folder import write_json
     from vos_lightning.runs.settings import Dashboard
-    from vos_lightning.runs.sweep import expand, manifest_path, read_manifest, sweep_of
+    from vos_lightning.runs.sweep import launched, sweep_of
 
     cfg = sweep_of(overrides)
-    cells = read_manifest(manifest_path(overrides, cfg)) or expand(overrides)
-    table = tables.build_table(cells, server)
+    table = tables.build_table(launched(overrides), server)
     columns, lines = tables.cells_of(table)
     remarks = notes(table)
     name = f"{cfg.run.group}-{cfg.data.name}-{cfg.run.scale}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_lightning.data.images import read_mask
+from vos_lightning.errors import InputError
 from vos_lightning.report.plots import loss_curves, overlay_sheet, position_curves
 from vos_lightning.report.tables import Table
 from vos_lightning.report.text import as_text
@@ -77,8 +78,12 @@ def _instances(table: Table, runs: dict[str, Run], path: Path, source: str) -> l
 def _losses(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
     curves = {}
     for label, run in runs.items():
-        with (run.training.path / "losses.csv").open(newline="") as file:
-            points = [(float(p["step"]), float(p["loss"])) for p in csv.DictReader(file)]
+        path_of_losses = run.training.path / "losses.csv"
+        try:
+            with path_of_losses.open(newline="", encoding="utf-8") as file:
+                points = [(float(p["step"]), float(p["loss"])) for p in csv.DictReader(file)]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(f"{path_of_losses}: must hold step,loss in each line; train again.") from error
         curves[label] = ([step for step, _ in points], [loss for _, loss in points])
     loss_curves(path, curves)
     return [f"Training loss over iterations ({source}): {path}"]
@@ -88,13 +93,16 @@ def _overlays(table: Table, runs: dict[str, Run], path: Path, source: str) -> li
     """The scored video in which the rows differ most, at the same frames."""
     spread: dict[str, float] = {}
     objects = [_scores(run)["per_object"] for run in runs.values()]
-    for name in objects[0]:
-        values = [scores[name]["J"] for scores in objects if name in scores]
-        spread[name] = values[-1] - values[0]
-    name = max(spread, key=lambda key: spread[key]).rpartition("_")[0]
     data_set = table.experiment.data_set
-    videos = data_set.videos(data_set.score_split)
-    video = next(s for s in videos if s.name == name)
+    videos = {video.name: video for video in data_set.videos(data_set.score_split)}
+    for key in objects[0]:
+        values = [scores[key]["J"] for scores in objects if key in scores]
+        if key.rpartition("_")[0] in videos:
+            spread[key] = values[-1] - values[0]
+    if not spread:
+        raise InputError(f"{path}: no video of {data_set.score_split} is in the results; score again.")
+    name = max(spread, key=lambda key: spread[key]).rpartition("_")[0]
+    video = videos[name]
     last = len(video.asked) - 1
     times = [video.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
     sheet = {}

@@ -16,7 +16,8 @@ from vos_lightning.evaluation.baselines import baselines_of
 from vos_lightning.fields import flatten
 from vos_lightning.models.interface import Experiment
 from vos_lightning.plain import read_json, read_yaml
-from vos_lightning.runs.folder import write_json
+from vos_lightning.report.spec import checked_spec
+from vos_lightning.runs.folder import NUMBER, write_json
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import settings_of
 from vos_lightning.runs.sweep import Cell
@@ -36,7 +37,7 @@ def figure(result: Mapping[str, Any], key: str) -> float | None:
     if key == "online_seconds":
         return mean(t["online_seconds"] for t in timings) if timings else None
     value = result["scores"].get(key)
-    return None if value is None else 100 * value
+    return 100 * value if isinstance(value, NUMBER) else None
 
 
 @dataclass
@@ -144,9 +145,9 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
             with the keys of the table's columns, JF, J and F unless it has its own.
 
     Raises:
-        InputError: a server file that cannot be used, or a field of a cell.
+        InputError: a server file that cannot be used, a field of a cell, or of the node `table`.
     """
-    spec = cells[0].config["table"]
+    spec = checked_spec(cells[0].config.get("table"))
     keys = {key for group in (spec.get("columns") or COLUMNS).values() for key in group}
     entered = _read_server(server, keys) if server else []
     rows: dict[tuple[str, ...], Row] = {}

@@ -16,7 +16,7 @@ RUN/SPLIT-HASH/result.json scores, protocol, checkpoint, versions, time; its pre
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,12 @@ RESULT: dict[str, Type] = {
 }
 WORDS = {"training": "training", "first": "first run"}
 NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
+# Types in the scores of a result.json; the first four are always there.
+SCORES: dict[str, Type] = {
+    **{"protocol": str, "JF": NUMBER, "J": NUMBER, "F": NUMBER},
+    **{"per_object": dict, "instances": dict, "position": dict},
+}
+STATES = ("running", "interrupted", "failed", "finished")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -74,9 +80,14 @@ class Folder:
     def status(self) -> dict[str, Any]:
         """The content of status.json; {'state': 'queued'} if there is none.
 
-        What no process works on any more was interrupted.
+        What no process works on any more was interrupted. Raises InputError for a file of another shape.
         """
-        status = read_json(self.path / "status.json", {"state": str}, needed=1) or {"state": "queued"}
+        path = self.path / "status.json"
+        status = read_json(path, {"state": str, "step": int}, needed=1)
+        if status is None:
+            return {"state": "queued"}
+        if status["state"] not in STATES:
+            raise InputError(f"{path}: state is none of {', '.join(STATES)}; remove the file.")
         if status["state"] == "running" and not self._is_held():
             status["state"] = "interrupted"
         return status
@@ -218,11 +229,33 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """A result.json; None if there is none. Raises InputError for one of another shape."""
     path = folder / "result.json"
     result = read_json(path, RESULT, NEEDED["result.json"])
-    timings = result["timings"] if result else []
+    if result is None:
+        return None
     keys = ("frames", "seconds", "online_seconds")
-    if not all(isinstance(t, dict) and all(isinstance(t.get(k), NUMBER) for k in keys) for t in timings):
+    if not all(_has_numbers(timing, keys) for timing in result["timings"]):
         raise InputError(f"{path}: timings must each hold {', '.join(keys)}; remove the file.")
-    scores = result["scores"] if result else {}
-    if wrong := [k for k, v in scores.items() if not isinstance(v, (*NUMBER, str, dict, list, type(None)))]:
-        raise InputError(f"{path}: scores.{wrong[0]} is no score; remove the file.")
+    if fault := _fault(result["scores"]):
+        raise InputError(f"{path}: scores.{fault} is missing or of a wrong type; remove the file.")
     return result
+
+
+def _has_numbers(row: Any, keys: Iterable[str]) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(key), NUMBER) for key in keys)
+
+
+def _fault(scores: Mapping[str, Any]) -> str | None:
+    """The first key of scores whose value is of another shape than `scoring.rules` give."""
+    for number, (key, kind) in enumerate(SCORES.items()):
+        if (number < 4 and key not in scores) or (key in scores and not isinstance(scores[key], kind)):
+            return key
+    for rows, keys in (("per_object", ("J", "F")), ("instances", ("J", "F", "objects"))):
+        if not all(_has_numbers(row, keys) for row in scores.get(rows, {}).values()):
+            return rows
+    position = scores.get("position", {})
+    limits, curves = position.get("limits"), [v for k, v in position.items() if k != "limits"]
+    if position and not (isinstance(limits, list) and all(isinstance(v, NUMBER) for v in limits)):
+        return "position"
+    fit = (isinstance(curve, list) and len(curve) == len(limits or ()) - 1 for curve in curves)
+    if not all(fit) or not all(isinstance(v, (*NUMBER, type(None))) for curve in curves for v in curve):
+        return "position"
+    return None

@@ -10,12 +10,12 @@ from torch import nn
 from vos_lightning.configuration import compose_train, plain_values
 from vos_lightning.errors import InputError
 from vos_lightning.fields import without_weights
-from vos_lightning.layers.weights import check_fits, load_strictly, read_model_weights, weights_hash
+from vos_lightning.layers.weights import check_fits, load_strictly, read_model_weights
 from vos_lightning.models.catalogue import all_models
 from vos_lightning.models.interface import Experiment
 from vos_lightning.plain import parse_yaml, read_yaml
 from vos_lightning.runs.folder import TrainingFolder, read_identity, read_result
-from vos_lightning.runs.run import scored_checkpoint
+from vos_lightning.runs.run import known_weights, scored_checkpoint
 from vos_lightning.runs.settings import PARTS, as_values, read_experiment
 
 
@@ -54,7 +54,8 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, nn.
     for name, model in all_models().items():
         state = model.released(path) if path.is_dir() else None
         if state is not None:
-            values = plain_values(compose_train([f"model={name}", "scale=paper"]))
+            stages = "train.stages=[{epochs: 1}]"  # of no use here, but a configuration needs some
+            values = plain_values(compose_train([f"model={name}", "scale=paper", stages]))
             experiment = read_experiment({part: values[part] for part in PARTS})
             return _loaded(_overridden(experiment, overrides), state, path)
     folder = path if path.is_dir() else path.parent
@@ -74,11 +75,7 @@ def _weights(path: Path) -> Path:
     result = read_result(path)
     if result is None:
         return scored_checkpoint(TrainingFolder(path, {}))
-    # Beside the folder of the evaluation, as `scored_checkpoint` gave it.
-    found = path.resolve().parent / Path(result["checkpoint"]).name
-    if not found.is_file() or weights_hash(found) != result["checkpoint_hash"]:
-        raise InputError(f"{found}: not the checkpoint that result.json scored; give a .ckpt itself.")
-    return found
+    return known_weights(path.resolve().parent, result)  # beside the folder of the evaluation
 
 
 def _loaded(experiment: Experiment, state: Any, source: Path) -> tuple[Experiment, nn.Module]:

@@ -1,7 +1,7 @@
 """A run: a training and one evaluation of it, found by what they are; and why something is missing."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from vos_lightning.configuration import compose_train
 from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import fingerprint
 from vos_lightning.errors import InputError
-from vos_lightning.fields import SCORING, decisive, flatten, shown
+from vos_lightning.fields import NAME, SCORING, decisive, flatten, shown
 from vos_lightning.layers.weights import weights_hash
 from vos_lightning.models.interface import Experiment
 from vos_lightning.runs.folder import (
@@ -169,9 +169,20 @@ def scored_checkpoint(training: TrainingFolder) -> Path:
     outcome = training.outcome()
     if outcome is None:
         raise InputError(f"{training.path}: not trained yet; run vos-train for it.")
-    path = training.path / outcome["checkpoint"]
-    if path.parent != training.path or not path.is_file() or weights_hash(path) != outcome["checkpoint_hash"]:
-        raise InputError(f"{path}: not the weights that training left; put them back, or remove the run.")
+    return known_weights(training.path, outcome)
+
+
+def known_weights(folder: Path, record: Mapping[str, Any]) -> Path:
+    """The checkpoint in a training's folder that a training.json or a result.json names.
+
+    Raises InputError if that file is not there or has changed.
+    """
+    name = Path(record["checkpoint"]).name
+    path = folder / name
+    if not NAME.holds(name) or not path.is_file() or weights_hash(path) != record["checkpoint_hash"]:
+        raise InputError(
+            f"{folder}/{shown(name)}: not the weights that training left; put them back, or remove the run."
+        )
     return path
 
 

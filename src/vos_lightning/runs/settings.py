@@ -96,7 +96,7 @@ def read_experiment(values: Mapping[str, Any], source: str = "") -> Experiment:
 
 def _experiment(values: Mapping[str, Any]) -> Experiment:
     if unknown := sorted(values.keys() - set(PARTS)):
-        raise InputError(f"{str(unknown[0])[:60]}: no such field; choose some of {', '.join(PARTS)}.")
+        raise InputError(f"{shown(unknown[0])}: no such field; choose some of {', '.join(PARTS)}.")
     if missing := [part for part in PARTS if part not in values]:
         raise InputError(f"{missing[0]}: not set; a configuration needs it.")
     if not SEED.holds(values["seed"]):

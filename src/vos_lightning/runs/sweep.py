@@ -6,7 +6,7 @@ so that a table shows the runs that were launched, whatever has become of source
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 
 from vos_lightning.configuration import CONF, compose_train, plain_values, register_resolvers
 from vos_lightning.errors import InputError
-from vos_lightning.fields import flatten
+from vos_lightning.fields import PLACE, fields_of, flatten
+from vos_lightning.plain import read_json
 
 ASIDE = ("run.", "hydra", "logger")  # how overrides begin that decide where and how, not which runs
 
@@ -118,24 +119,68 @@ def _folders(cell: Cell, known: dict[Any, str]) -> dict[str, str]:
     return {"training": run.training.path.name, "evaluation": run.evaluation.path.name}
 
 
+def launched(overrides: Sequence[str]) -> list[Cell]:
+    """The runs of a sweep as its manifest says that they were launched; those of `expand` if there is none.
+
+    Where files are and where runs are kept is taken from the present configuration, and so is a run that had
+    no folders at its launch.
+
+    Raises InputError for a manifest of another shape or of another sweep, and errors as `expand`.
+    """
+    now = expand(overrides)
+    path = manifest_path(overrides, sweep_of(overrides))
+    cells = read_manifest(path)
+    if cells is None:
+        return now
+    present = {(*cell.values.items(), cell.seed): cell.config for cell in now}
+    places = {config["data"]["name"]: config for config in present.values()}
+    found = []
+    for cell in cells:
+        same = present.get((*cell.values.items(), cell.seed), {})
+        config = same if cell.training is None else cell.config
+        data = config.get("data")
+        name = data.get("name") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(name, str) or name not in places:
+            raise InputError(f"{path}: holds runs of another sweep; launch the sweep again.")
+        here, moving = places[name], _places(name)
+        data = {key: value for key, value in data.items() if key not in moving}
+        data |= {key: value for key, value in here["data"].items() if key in moving}
+        found.append(replace(cell, config={**config, "run": here["run"], "data": data}))
+    return found
+
+
+def _places(data: str) -> list[str]:
+    """The fields of a data set that say where its files are."""
+    from vos_lightning.data.sets import data_set_named
+
+    return [field.name for field in fields_of(data_set_named(data)).values() if PLACE in field.marks]
+
+
 def read_manifest(path: Path) -> list[Cell] | None:
     """The cells of a manifest; None if there is none. Raises InputError for a file of another shape."""
-    from vos_lightning.plain import read_json
-
     content = read_json(path, {"cells": list}, needed=1)
     if content is None:
         return None
-    return [_cell(path, entry) for entry in content["cells"]]
+    cells = [_cell(path, entry) for entry in content["cells"]]
+    if not cells or any(cell.values.keys() != cells[0].values.keys() for cell in cells):
+        raise InputError(f"{path}: cells must hold values of the same keys; launch the sweep again.")
+    return cells
 
 
 def _cell(path: Path, entry: Any) -> Cell:
     kinds = {"values": dict, "seed": int, "config": dict}
     if not isinstance(entry, Mapping) or any(not isinstance(entry.get(k), t) for k, t in kinds.items()):
         raise InputError(f"{path}: each cell must hold values, seed and config; launch the sweep again.")
+    if not entry["values"] or not all(isinstance(value, str) for value in entry["values"].values()):
+        raise InputError(f"{path}: values must hold some text; launch the sweep again.")
     names = [entry.get(key) for key in ("training", "evaluation")]
-    if any(name is not None and (not isinstance(name, str) or Path(name).name != name) for name in names):
+    if names != [None, None] and not all(map(_is_name, names)):
         raise InputError(f"{path}: training and evaluation must be names; launch the sweep again.")
     return Cell(dict(entry["values"]), entry["seed"], dict(entry["config"]), *names)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name and name not in ("", "..")
 
 
 class Manifest(Callback):
