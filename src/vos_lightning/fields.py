@@ -10,9 +10,8 @@ in its type which values it may have, and perhaps how it counts in the identity 
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -128,11 +127,10 @@ class Field:
     marks: tuple[Any, ...]
 
 
-@cache
-def fields_of(part: Hashable) -> dict[str, Field]:
+def fields_of(part: type) -> dict[str, Field]:
     """Name -> what is known of a field of a part."""
     hints = get_type_hints(part, include_extras=True)
-    return {f.name: _field(f.name, hints[f.name], _is_needed(f)) for f in fields(cast(type, part)) if f.init}
+    return {f.name: _field(f.name, hints[f.name], _is_needed(f)) for f in fields(part) if f.init}
 
 
 def _is_needed(field: Any) -> bool:
