@@ -1,0 +1,124 @@
+"""Fields that a model declares to mean nothing beside others: changing them there changes nothing.
+
+They are left out of a run's identity, so that a declaration that is wrong would take one run for another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import boxes, noise, written
+from vos_lightning.configuration import compose_train
+from vos_lightning.data.videos import Video
+from vos_lightning.errors import InputError
+from vos_lightning.evaluation.videos import VideoEvaluation
+from vos_lightning.fields import Where, fields_of
+from vos_lightning.models.catalogue import MODELS
+from vos_lightning.models.interface import Experiment
+from vos_lightning.runs.settings import read_settings
+
+SMALL = ["model.hidden=16", "data.size=[32,64]", "data=synthetic"]
+VALUES = [True, False, 1, 2, 0.9, (64, 96), "deeplabv3_resnet50", "none"]  # some of each kind but choices
+
+
+class Case(NamedTuple):
+    """A field of a part, such as `prediction.online`, of experiments; it decides something only `where`."""
+
+    architecture: str
+    part: str
+    field: str
+    where: Where
+
+
+def cases_of(architecture: str, part: str, kind: Any) -> Iterator[Case]:
+    for field in fields_of(kind).values():
+        yield from (Case(architecture, part, field.name, m) for m in field.marks if isinstance(m, Where))
+        if field.part is not None and not field.many:
+            yield from cases_of(architecture, f"{part}.{field.name}", field.part)
+
+
+CASES = [
+    case
+    for name, model in MODELS.items()
+    for part in ("fields", "examples", "training", "prediction")
+    for case in cases_of(name, part, getattr(model, part))
+]
+
+
+def changed(experiment: Any, part: str, field: str, value: Any) -> Any:
+    """An experiment with a field of a part set."""
+    first, _, rest = part.partition(".")
+    inner = getattr(experiment, first)
+    assert is_dataclass(inner)
+    new = changed(inner, rest, field, value) if rest else replace(inner, **{field: value})
+    return replace(experiment, **{first: new})
+
+
+def others(experiment: Any, part: str, field: str, without: tuple[Any, ...]) -> Iterator[Experiment]:
+    """The experiment with values of a field that are allowed, `without` some, where the whole is."""
+    holder = experiment
+    for name in part.split("."):
+        holder = getattr(holder, name)
+    kind = fields_of(type(holder))[field].kind
+    assert kind is not None
+    words = kind.wanted.partition("choose one of ")[2]
+    for value in [*words.split(", "), *VALUES]:
+        if kind.holds(list(value) if isinstance(value, tuple) else value) and value not in without:
+            try:
+                yield changed(experiment, part, field, value)
+            except InputError:
+                continue
+
+
+def outcome(experiment: Experiment, video: Video) -> dict[str, torch.Tensor]:
+    """A fresh network's weights, and its soft and its merged masks of a video."""
+    torch.manual_seed(0)
+    network = experiment.model.network(experiment.fields)
+    with torch.no_grad():
+        for weight in network.parameters():  # so that parts which begin as zeros show in the masks
+            weight.add_(torch.randn_like(weight), alpha=0.02)
+    evaluation = experiment.model.evaluation(network, experiment, "cpu")
+    assert isinstance(evaluation, VideoEvaluation)
+    frames = [video.frame(t) for t in range(len(video))]
+    soft = torch.stack(list(evaluation.propagation.probabilities(frames, video.given())))
+    merged = torch.from_numpy(np.stack(list(evaluation.masks(video))))
+    return {**network.state_dict(), "soft": soft, "merged": merged}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Video:
+    """Six frames of noise in which object 2 starts in the fifth."""
+    masks = {0: boxes((1, 2, 2, 24, 24), size=(32, 64))}
+    masks[4] = masks[0] + boxes((2, 4, 34, 20, 20), size=(32, 64))
+    return written(tmp_path_factory.mktemp("noise") / "video", noise(6, (32, 64)), masks)
+
+
+def same(a: Experiment, b: Experiment, video: Video) -> bool:
+    """Whether two experiments have the same fresh network and masks."""
+    found, other = outcome(a, video), outcome(b, video)
+    return found.keys() == other.keys() and all(torch.equal(found[key], other[key]) for key in found)
+
+
+def small(case: Case) -> Experiment:
+    overrides = [f"model={case.architecture}", "scale=embedded", *SMALL]
+    return read_settings(compose_train(overrides)).experiment
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.architecture}-{case.field}")
+def test_a_field_decides_nothing_where_its_condition_does_not_hold(case: Case, video: Video) -> None:
+    idle = next(others(small(case), case.part, case.where.other, case.where.values))
+    assert same(idle, next(v for v in others(idle, case.part, case.field, ()) if v != idle), video)
+
+
+SEEN = ("feeds_unstarted", "feeds_next_stage", "window", "background")
+DECIDING = [case for case in CASES if case.field in SEEN]
+
+
+@pytest.mark.parametrize("case", DECIDING, ids=lambda case: f"{case.architecture}-{case.field}")
+def test_these_decide_something_where_it_holds(case: Case, video: Video) -> None:
+    base = changed(small(case), case.part, case.where.other, case.where.values[0])
+    assert not same(base, next(v for v in others(base, case.part, case.field, ()) if v != base), video)
