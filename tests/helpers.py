@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -81,6 +81,14 @@ NETWORKS: dict[str, Callable[[str], RVOS | S2S]] = {  # by the backbone's name
     "s2s-previous_mask": lambda b: tiny_s2s(b, encoder="previous_mask"),
     "s2s_video": lambda b: tiny_s2s(b, video="clip", mask_entry="unit"),
 }
+
+
+@overload
+def task(model: RVOS, *stages: MaskStage, **training: Any) -> MaskTraining: ...
+
+
+@overload
+def task(model: S2S) -> StateTraining: ...
 
 
 def task(model: RVOS | S2S, *stages: MaskStage, **training: Any) -> MaskTraining | StateTraining:

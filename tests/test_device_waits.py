@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -22,6 +22,7 @@ from vos_lightning.evaluation import propagation
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.s2s import propagate
+from vos_lightning.models.s2s.network import S2S
 
 SIZE = (64, 96)
 GIVEN = boxes((1, 0, 0, 20, 96), (2, 30, 0, 10, 96), size=SIZE)
@@ -69,7 +70,7 @@ class Copies(TorchDispatchMode):
 
 
 @contextmanager
-def pretended_gpu(model: Callable[[], nn.Module]) -> Iterator[tuple[nn.Module, Copies]]:
+def pretended_gpu(model: Callable[[], RVOS | S2S]) -> Iterator[tuple[RVOS | S2S, Copies]]:
     """A model on a device that is not there, and the copies that follow."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         with torch.device("cuda"):

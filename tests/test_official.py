@@ -149,6 +149,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_key(
 
 def test_a_renamed_key_is_named(one_shot: RVOS, folder: Path) -> None:
     state = released_weights(folder)
+    assert state is not None
     state["decoder.cells.1.gates.wait"] = state.pop("decoder.cells.1.gates.weight")
     with pytest.raises(InputError, match=r"decoder\.cells\.1\.gates\.wait is unexpected \(and 1 more\)"):
         load_strictly(one_shot, state, "x.ckpt")

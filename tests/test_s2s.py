@@ -177,6 +177,7 @@ def test_the_papers_scale_has_the_authors_shapes(video: str, registered: int, ce
     experiment = read_settings(cfg).experiment
     with torch.device("meta"):
         model = experiment.model.network(without_weights(experiment.fields))
+    assert isinstance(model, S2S)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     convolutions = [m for m in model.decoder.modules() if isinstance(m, nn.Conv2d)]
     widths = [(m.in_channels, m.out_channels) for m in convolutions]
