@@ -110,7 +110,7 @@ class ClipDataset(Dataset[Clip]):
         slots: O; an object id above it is an error.
         augmentation: None for clips as they are.
         seed: with the epoch and the clip's index it decides the augmentation.
-        cache: of the resized frames, None to decode them every time.
+        cache: keeps the resized frames; None decodes them every time.
         weigh_absent: whether every id that a data set lists for a video (`Video.presence`) counts in all
             its frames, as in the released code, or where it is visible; an id not listed never counts.
             Without lists, an id counts where it is visible.
@@ -228,7 +228,7 @@ class EpochSampler(Sampler[Any]):
 
     Args:
         length: clips an epoch.
-        seed: of the order.
+        seed: decides the order.
         start: (epoch, clips): the first `clips` clips of this epoch are left out, since the run was trained
             on them before it was interrupted.
     """
@@ -254,7 +254,7 @@ class EpochSampler(Sampler[Any]):
 
 
 class FixedSampler(Sampler[tuple[int, int]]):
-    """(0, index) pairs of at most `limit` clips, spread evenly over the data set; 0: of all."""
+    """The pairs (0, index) of at most `limit` clips, spread evenly over the data set; 0 takes all."""
 
     def __init__(self, length: int, limit: int) -> None:
         self.indices = np.linspace(0, length - 1, min(length, limit or length)).round().astype(int).tolist()

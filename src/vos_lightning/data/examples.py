@@ -64,7 +64,7 @@ class Examples(ABC):
             videos: with masks.
             slots: O, the highest object id that is accepted.
             seed: with the epoch it decides what is drawn and how it is warped.
-            cache: of the resized frames; None decodes them every time.
+            cache: keeps the resized frames; None decodes them every time.
         """
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Examples(ABC):
 
         Args:
             count: examples of the data set.
-            seed: of the order.
+            seed: decides the order.
             start: epoch and examples at which training goes on, see `EpochSampler`.
             every_frame: whether the clips of an epoch run over frames without annotation too.
         """
@@ -91,7 +91,7 @@ class Examples(ABC):
 class Windows(Examples):
     """Windows of a video with all of its objects, each frame in one window at most.
 
-    weigh_absent: of `ClipDataset`.
+    weigh_absent: see `ClipDataset`.
     """
 
     weigh_absent: Annotated[bool, TRUTH] = True
@@ -129,7 +129,8 @@ class Windows(Examples):
 class SingleObjects(Examples):
     """Clips of one object each, see `ObjectClips`.
 
-    samples: clips an epoch; 0: as many as `draw` has objects or videos. draw, clip_start: of `ObjectClips`.
+    samples: how many clips an epoch has; 0 takes as many as `draw` has objects or videos. draw, clip_start:
+    see `ObjectClips`.
     """
 
     samples: Annotated[int, whole(0)] = 0

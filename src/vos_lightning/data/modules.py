@@ -28,7 +28,8 @@ START = "fork" if sys.platform == "linux" else "spawn"
 
 @dataclass(frozen=True)
 class Loading:
-    """How a machine reads: processes that read, 0 for the training process; the cache of resized frames."""
+    """How a machine reads: `workers` processes, where 0 is the training process; the cache of resized
+    frames."""
 
     workers: int = 0
     cache: FrameCache | None = None
@@ -127,5 +128,5 @@ class VideoData(LightningDataModule):
 
 
 def frame_cache(folder: str | None, keep_free_gib: float) -> FrameCache | None:
-    """The cache of resized frames in a folder; None for no folder."""
+    """The cache of resized frames in a folder, or None where no folder is given."""
     return FrameCache(Path(folder), keep_free_gib * 2**30) if folder else None

@@ -41,7 +41,7 @@ class ObjectClips(Dataset[Clip]):
         size: (H, W) of the network's input.
         augmentation: None for clips as they are.
         seed: with the `Draw` it decides the object, the place and the augmentation.
-        cache: of the resized frames, None to decode them every time.
+        cache: keeps the resized frames; None decodes them every time.
         draw: what a number stands for: an `object`, or a `video`, of whose objects one is drawn at random.
         start: a clip's place: `random`, or `first`, the object's first frames.
 
@@ -123,10 +123,10 @@ class DrawSampler(EpochSampler):
     """Draws in an order that seed and epoch decide; those of a batch share their length.
 
     Args:
-        samples: an epoch.
+        samples: how many draws an epoch has.
         batch_size: B.
         lengths: the shortest and the longest T.
-        seed: of the order and of the lengths.
+        seed: decides the order and the lengths.
         every_frame_at: whether the clips of an epoch run over frames without annotation too; they are then
             of the longest T, or some would end before their second annotated frame.
         start: see `EpochSampler`.

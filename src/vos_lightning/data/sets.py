@@ -22,8 +22,9 @@ from vos_lightning.fields import FOLDER, NAME, PLACE, SCORING, TRUTH, WORD, choi
 class DataSet(ABC):
     """A data set and which of its splits do what.
 
-    name: of DATA_SETS. train_split: trained on. val_split: watched each epoch. score_split: scored after
-    training. submit_split: predicted and zipped for a server, if its list is there; None for no zip.
+    name: its key in DATA_SETS. train_split: the split that is trained on. val_split: the one that is watched
+    each epoch. score_split: the one that is scored after training. submit_split: the one that is predicted
+    and zipped for a server, if its list is there; None zips none.
     """
 
     name: Annotated[str, NAME]
@@ -191,7 +192,7 @@ class YouTube(DataSet):
     """What YouTube-VOS and its embedded twin share, see `load_youtube_vos`.
 
     portion: percent of the training videos. train_list, val_list: files with the videos of train-80 and
-    train-20. protocol: of `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training
+    train-20. protocol: see `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training
     videos.
     """
 

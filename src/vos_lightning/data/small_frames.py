@@ -182,7 +182,7 @@ def _cached(files: list[File], size: tuple[int, int], luminance: bool, cache: Fr
 def _decode(files: list[File], contents: list[bytes], size: tuple[int, int], luminance: bool) -> np.ndarray:
     """The colours of a frame and the values of its mask as they are stored, (4, H, W).
 
-    files, contents: of the frame and, if it has one, of its mask.
+    files, contents: those of the frame and, if it has one, of its mask.
     """
     frame, *masks = contents
     larger = (math.ceil(MARGIN * size[0]), math.ceil(MARGIN * size[1]))

@@ -43,7 +43,7 @@ LAYOUTS = {
 class SyntheticTreesSpec(Spec):
     """What to write: the seed (>= 0), videos of each data set, T frames each, H and W in pixels.
 
-    train, val: of DAVIS, with `frames` each; the others' videos have `added_frames`.
+    train, val: how many videos DAVIS has, with `frames` each; the others' videos have `added_frames`.
     """
 
     kind, version = "synthetic-trees", 1

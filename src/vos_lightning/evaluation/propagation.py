@@ -21,7 +21,7 @@ from vos_lightning.errors import InputError
 from vos_lightning.evaluation.merging import RULES, Merger
 from vos_lightning.fields import TRUTH, choice, real, where
 
-# Frames; weights are read once for all of them, their masks leave the device at once, memory stays small.
+# Frames that are encoded in one batch: weights are read once for all of them, and memory stays small.
 ENCODED_TOGETHER = 4
 
 
@@ -29,8 +29,8 @@ ENCODED_TOGETHER = 4
 class Prediction:
     """How a trained network is used; a model's own subclass adds its fields.
 
-    all_frames: goes through the frames between annotated ones too, where a data set has such. tf32: see
-    `devices.choose_arithmetic`. precision: of `for_inference`.
+    all_frames: whether frames between the annotated ones are segmented too, where a data set has such. tf32:
+    see `devices.choose_arithmetic`. precision: see `for_inference`.
     """
 
     all_frames: Annotated[bool, TRUTH] = False
@@ -40,7 +40,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPrediction(Prediction):
-    """How soft masks along a video become one mask a frame; merge, background: of `Merger`."""
+    """How soft masks along a video become one mask a frame; `Merger` explains `merge` and `background`."""
 
     merge: Annotated[str, choice(*RULES)] = "painter"
     background: Annotated[float, real(0, 1), where("merge", "argmax")] = 0.5
@@ -86,7 +86,7 @@ class Propagation(ABC):
         """Yields the soft masks (O, H, W) float32 in 0..1 of each frame (h, w, 3) uint8 RGB.
 
         Args:
-            frames: of a video, all of one size.
+            frames: the frames of a video, all of one size.
             labels: frame -> ids (h, w) uint8 of the objects that start there.
             slots: O.
         """

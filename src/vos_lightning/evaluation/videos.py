@@ -34,7 +34,7 @@ class VideoEvaluation:
 
     Attributes:
         given: what the network is told of a video's first frame.
-        timings: of the videos segmented so far.
+        timings: what each video segmented so far has cost.
     """
 
     def __init__(self, propagation: Propagation) -> None:

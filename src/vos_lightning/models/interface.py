@@ -62,9 +62,9 @@ class Evaluation(Protocol):
 class Model(ABC):
     """A model, the parts of a configuration that it reads, and what it makes of them.
 
-    fields: of its network, the node `model`. examples: how its training draws from a data set, part of the
-    node `data`. training, prediction: the nodes `train` and `predict`. tags: fields of the network by which
-    dashboards sort runs.
+    fields: what its network is made of, the node `model`. examples: how its training draws from a data set,
+    part of the node `data`. training, prediction: the nodes `train` and `predict`. tags: fields of the
+    network by which dashboards sort runs.
     """
 
     fields: type[NetworkFields]

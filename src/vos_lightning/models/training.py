@@ -27,10 +27,10 @@ BEST = {"val_loss": ("val/loss", -1), "val_JF": ("val/JF", 1)}
 class Stage:
     """A stretch of training; a later stage starts with fresh optimisers.
 
-    epochs: its length. patience: it ends early, and leaves its remaining epochs to the next stage if there is
-    one, once the epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never. keep: the
-    epoch whose weights the next stage starts from, or the last stage gives to be scored: `last`; `val_loss`,
-    that of the lowest validation loss; or `val_JF`, that of the highest validation J&F.
+    epochs: how many it has. patience: it ends early, and leaves its remaining epochs to the next stage if
+    there is one, once the epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never.
+    keep: the epoch whose weights the next stage starts from, or the last stage gives to be scored: `last`;
+    `val_loss`, that of the lowest validation loss; or `val_JF`, that of the highest validation J&F.
     """
 
     epochs: Annotated[int, whole(1, 100_000)]
@@ -47,9 +47,10 @@ class Stage:
 class Training:
     """How a model is trained; a model's own subclass says of which stages, and adds its fields.
 
-    first: overrides of a run to be trained first, from whose weights this one starts. stages: one after the
-    other. max_steps: training stops after so many; -1: never. gradient_clip: norm; 0 clips none. precision:
-    of Lightning. tf32: see `devices.choose_arithmetic`. init_from: weights to start from.
+    first: overrides of a run that is trained first, from whose weights this one starts. stages: they follow
+    one another. max_steps: training stops after so many steps; -1 lets all stages end. gradient_clip: the
+    norm that gradients are clipped to; 0 leaves them. precision: as Lightning names it. tf32: see
+    `devices.choose_arithmetic`. init_from: the weights that training starts from.
     """
 
     stages: tuple[Stage, ...]
@@ -62,7 +63,7 @@ class Training:
 
     @property
     def epochs(self) -> int:
-        """Of all stages."""
+        """How many epochs all stages have together."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
@@ -75,8 +76,9 @@ class Training:
 class Optimisation:
     """Adam in two groups (Ventura et al. 2019, released code).
 
-    lr, backbone_lr: of everything but the backbones, and of these. weight_decay: of both. schedule:
-    `constant`, or `cosine` down to 0 at the last step. warmup_steps: of a linear rise from 0.
+    lr: the learning rate of everything but the backbones. backbone_lr: that of the backbones. weight_decay:
+    for both groups. schedule: `constant`, or `cosine`, which falls to 0 at the last step. warmup_steps: in
+    how many steps the rates rise from 0.
     """
 
     lr: Annotated[float, real(0)] = 1e-3
@@ -141,7 +143,7 @@ class TrainingModule(LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Ends training after the last step, which may be inside an epoch."""
-        # Not by the trainer's max_steps, with which Lightning ends an epoch again where a run goes on.
+        # The trainer's own max_steps would end an epoch a second time where a run goes on.
         self.trainer.should_stop = self.trainer.global_step >= self.total_steps
 
     def on_train_epoch_end(self) -> None:
@@ -180,8 +182,8 @@ class TrainingModule(LightningModule):
         # Lightning clips no gradients of a fused optimizer in mixed precision.
         mixed = "mixed" in str(self.trainer.precision)
         optimizer = self.optimizer(fused=not (mixed and self.trainer.gradient_clip_val))
-        # Not the trainer's estimated_stepping_batches, for which Lightning starts the loader processes before
-        # it knows where a run goes on.
+        # The trainer's own estimated_stepping_batches would start the loader processes before Lightning knows
+        # where a run goes on.
         schedule = LambdaLR(optimizer, lambda step: self.optimisation.factor(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

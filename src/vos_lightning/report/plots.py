@@ -29,7 +29,7 @@ def position_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float
     """Draws J over the relative position in the video, seen and unseen categories side by side (S2S, Fig. 3).
 
     Args:
-        path: of the PNG.
+        path: where the PNG is written.
         curves: label -> the `position` of `youtube_vos.Scores.to_dict`; a group without values is left out,
             one must have some.
 
@@ -58,7 +58,7 @@ def loss_curves(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
     """Draws losses over iterations on a logarithmic scale: pale as they are, and smoothed above.
 
     Args:
-        path: of the PNG.
+        path: where the PNG is written.
         curves: label -> steps and values, equally many. Smoothed values are means over a fiftieth of them.
 
     Raises:
@@ -84,7 +84,7 @@ def overlay_sheet(path: Path, rows: Mapping[str, Sequence[tuple[np.ndarray, np.n
     """Draws masks over frames in the data sets' colours, a row a label (S2S, Fig. 5).
 
     Args:
-        path: of the PNG.
+        path: where the PNG is written.
         rows: label -> the same frames (h, w, 3) in each row and masks (h, w); all of one size, drawn 320
             pixels wide.
 

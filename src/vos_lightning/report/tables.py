@@ -44,8 +44,8 @@ def figure(result: Mapping[str, Any], key: str) -> float | None:
 class Row:
     """One cell over its seeds.
 
-    values: of the swept keys. paper, server: figures in percent or seconds, or None. runs: one a seed, with
-    the results of those that are finished.
+    values: the values of the swept keys. paper, server: figures in percent or seconds, or None. runs: one run
+    for each seed, of which some may not be finished.
     """
 
     values: dict[str, str]
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Its values, yes and no with their key."""
+        """Its values as words, where yes and no stand behind their key."""
         named = (
             f"{key.partition('.')[2]} {v}" if v in ("yes", "no") else v for key, v in self.values.items()
         )
@@ -81,7 +81,7 @@ class Table:
     """A sweep's table.
 
     spec: the node `table` of its configuration, see sweeps/: title, and perhaps published with cells, which
-    a paper gives, columns, others and reports. experiment: of its first cell.
+    a paper gives, columns, others and reports. experiment: that of its first cell.
     """
 
     spec: Mapping[str, Any]
@@ -139,7 +139,7 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     """Collects a sweep's runs.
 
     Args:
-        cells: of a manifest, whose runs are those that were launched; or of `sweep.expand`, whose runs are
+        cells: those of a manifest, whose runs were launched; or those of `sweep.expand`, whose runs are
             those that would be.
         server: a YAML file with the server's figures in percent: `cells: [{set: {KEY: VALUE}, J: .., ...}]`,
             with the keys of the table's columns, JF, J and F unless it has its own.

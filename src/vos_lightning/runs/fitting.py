@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Fitted(NamedTuple):
-    """What training took: optimiser steps, and seconds over all its stretches."""
+    """What training took: optimiser steps, and the seconds of all its stretches."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -47,8 +47,8 @@ def fit(
         run: whose training folder this process holds.
         module, data: what trains, and on what.
         device: where it trains.
-        progress: shown.
-        logger: of Lightning.
+        progress: shows how far it is.
+        logger: the logger of Lightning, or None.
         stop: signals that end training after the present step.
 
     Raises:
@@ -95,7 +95,7 @@ class BestOfStage(Checkpoint):
     """Keeps the best epoch of a stage by its `Stage.keep`, and starts the next stage from its weights.
 
     Args:
-        path: of the checkpoint of a stage, given its index.
+        path: gives the checkpoint's path of a stage by its index.
     """
 
     def __init__(self, path: Callable[[int], Path]) -> None:
@@ -132,7 +132,7 @@ class BestOfStage(Checkpoint):
 
 
 def _resumable(folder: TrainingFolder, module: TrainingModule) -> Any:
-    """The checkpoint to go on from, None for none; one that cannot be used is set aside as NAME.unusable."""
+    """The checkpoint to go on from, or None; one that cannot be used is set aside as NAME.unusable."""
     written = (folder.checkpoint, folder.new_checkpoint, folder.previous_checkpoint)
     there = [path for path in written if path.is_file()]
     while there:

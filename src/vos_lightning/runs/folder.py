@@ -5,7 +5,7 @@ RUN/config.yaml            the configuration that it was first made for
 RUN/identity.json          what decides its weights: fields, versions of data and of sources
 RUN/status.json            state: running, interrupted, failed (with its traceback) or finished; its last step
 RUN/metrics.csv            one row an epoch; losses.csv: the training loss every few steps
-RUN/last.ckpt              where an interrupted training goes on; previous.ckpt: the one before
+RUN/last.ckpt              where an interrupted training goes on; previous.ckpt is the one before it
 RUN/best-stageN.ckpt       the epoch that stage N keeps, unless that is its last
 RUN/training.json          checkpoint, steps, time and memory; its presence means trained
 RUN/SPLIT-HASH/            an evaluation, named by the split and a hash of all that decides its scores

@@ -82,7 +82,8 @@ class Run:
         return Path(init_from) if init_from else None
 
     def state(self) -> str:
-        """Of the evaluation, or while nothing is known of that of the training: queued, running, trained."""
+        """How far the run is, such as queued, running, trained or finished: the evaluation, else the
+        training."""
         if self.evaluation.result() is not None:
             return "finished"
         state = self.evaluation.status()["state"]

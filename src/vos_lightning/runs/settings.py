@@ -21,7 +21,8 @@ SEED = whole(0, 2**32 - 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Where curves and results are sent: a project of Weights & Biases; mode None: online with an account."""
+    """Where curves and results are sent: a project of Weights & Biases; with `mode` None, online if there is
+    an account."""
 
     project: Annotated[str, WORD]
     mode: Annotated[str | None, or_null(choice("online", "offline", "disabled"))] = None
@@ -29,7 +30,7 @@ class Dashboard:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how a run is computed, not what: the node `run`, whose keys conf/train.yaml explains."""
+    """Where and how a run is computed: the node `run`, whose keys conf/train.yaml explains."""
 
     root: Annotated[str, WORD]
     dir: Annotated[str | None, or_null(WORD)]
@@ -52,7 +53,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Settings:
-    """A run's configuration. dashboard: None for none."""
+    """A run's configuration; `dashboard` is None where nothing is sent to one."""
 
     experiment: Experiment
     machine: Machine
@@ -82,7 +83,7 @@ def read_experiment(values: Mapping[str, Any], source: str = "") -> Experiment:
     """An experiment from plain values, of which strangers may have written some; nothing is opened.
 
     Args:
-        values: of PARTS, no more and no less.
+        values: the parts that PARTS names, no more and no less.
         source: what an error starts with, such as `FILE: `.
 
     Raises:

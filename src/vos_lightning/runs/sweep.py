@@ -29,8 +29,8 @@ ASIDE = ("run.", "hydra", "logger")  # how overrides begin that decide where and
 class Cell:
     """One run of a sweep.
 
-    values: of the swept keys, seed left out. config: the configuration as plain values. training, evaluation:
-    its folders below the root, None where they are not known.
+    values: the values of the swept keys but the seed. config: the configuration as plain values. training,
+    evaluation: its folders below the root, None where they are not known.
     """
 
     values: dict[str, str]

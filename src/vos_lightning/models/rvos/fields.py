@@ -78,11 +78,11 @@ class MaskStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTraining(Training):
-    """Of the training over clips.
+    """How RVOS is trained, over clips.
 
-    auxiliary_weight: of the auxiliary cost (STESA-GRU, eq. 10), if the model has the head. unroll: frames
-    through which gradients flow; 0 is the whole clip. match_valid_only: of `match_slots`, for zero-shot
-    models. compile: compiles the encoder with torch.compile.
+    auxiliary_weight: the weight of the auxiliary cost (STESA-GRU, eq. 10), if the model has the head.
+    unroll: through how many frames gradients flow; 0 takes the whole clip. match_valid_only: see
+    `match_slots`; for zero-shot models. compile: whether torch.compile compiles the encoder.
     """
 
     stages: tuple[MaskStage, ...]
@@ -94,7 +94,7 @@ class ClipTraining(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskPrediction(VideoPrediction):
-    """Of masks along a video.
+    """How RVOS makes masks along a video.
 
     given_frames: how many frames from the start read the given mask as previous mask. The released code takes
         2, its training 1.

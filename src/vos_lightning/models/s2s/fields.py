@@ -87,7 +87,8 @@ class S2SFields(NetworkFields):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStage(Stage):
-    """frames: of its clips: `annotated`, or `all`, where those without annotation have no loss."""
+    """A stage of S2S; `frames` says over which frames its clips run: `annotated`, or `all`, where those
+    without annotation have no loss."""
 
     frames: Annotated[str, choice("annotated", "all")] = "annotated"
 
@@ -99,17 +100,17 @@ class ObjectStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectTraining(Training):
-    """Of the training on clips of one object."""
+    """How S2S is trained, on clips of one object."""
 
     stages: tuple[ObjectStage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineFields:
-    """Of online learning, see `online.tune`.
+    """How a copy of the network learns from a video's first frame, see `online.tune`.
 
-    enabled: whether the network learns from each first frame. steps: how many Adam takes. lr: its learning
-    rate. pairs: how many are made for each step.
+    enabled: whether the network learns from each first frame. steps: how many steps Adam takes. lr: its
+    learning rate. pairs: how many pairs of frames with masks are made for each step.
     """
 
     enabled: Annotated[bool, TRUTH] = False
@@ -120,7 +121,7 @@ class OnlineFields:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectPrediction(VideoPrediction):
-    """Of masks along a video.
+    """How S2S makes masks along a video.
 
     Raises InputError for online learning in another precision than fp32.
     """

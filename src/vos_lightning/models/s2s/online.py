@@ -42,11 +42,11 @@ def tune(
         mask: ids (h, w) uint8 of the objects there.
         size: (H, W).
         learning: see `OnlineFields`.
-        seed: of the pairs.
+        seed: decides the pairs.
         device: where the model is.
 
     Returns:
-        The copy; as `model` where the mask has no object.
+        The copy; `model` itself where the mask has no object.
     """
     labels = torch.from_numpy(np.array(resize_labels(mask, size)))
     objects = torch.stack([labels == i for i in labels.unique() if i]) if labels.any() else labels[:0]
