@@ -61,12 +61,11 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "must be names": lambda m: first_cell(m, training="../../elsewhere"),
     "training and evaluation must": lambda m: first_cell(m, training=".."),
     "training and evaluation": lambda m: first_cell(m, evaluation=None),
-    "another sweep": lambda m: first_cell(m, config={}),
-    "runs of another sweep": lambda m: config(m, "data", name="davis2017"),
+    "another sweep": lambda m: first_cell(m, values={"model.cell": "x"}),
+    "runs of another sweep": lambda m: first_cell(m, seed=7),
     r"_target_: no such field": lambda m: config(m, "model", _target_="os.system"),
     r"model\.architecture=x: unknown": lambda m: config(m, "model", architecture="x"),
     r"model\.name=": lambda m: config(m, "model", name="${oc.env:HOME}/x"),
-    r"data\.spec\.train=": lambda m: config(m, "data", spec={"train": 10**9}),
     r"table\.cells=": lambda m: config(m, "table", cells=[{"set": 5}]),
     r"table\.columns=": lambda m: config(m, "table", columns={"J": "J"}),
     r"table\.published=": lambda m: config(m, "table", published={}),
@@ -93,7 +92,7 @@ def test_a_manifest_says_which_runs_there_are_and_not_where(
     overrides, path, text = sweep
     manifest = json.loads(text)
     config(manifest, "run", root=f"{tmp_path}/root", dir=f"{tmp_path}/dir")
-    config(manifest, "data", cache=f"{tmp_path}/cache")
+    config(manifest, "data", cache=f"{tmp_path}/cache", name="davis2017", spec={"train": 10**9})
     first_cell(manifest, training=None, evaluation=None)
     config(manifest, "train", first=["sweeps=table4", f"data.cache={tmp_path}/first"])
     path.write_text(json.dumps(manifest))

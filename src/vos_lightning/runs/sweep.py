@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from vos_lightning.configuration import CONF, compose_train, plain_values, register_resolvers
 from vos_lightning.errors import InputError
-from vos_lightning.fields import PLACE, fields_of, flatten
+from vos_lightning.fields import flatten
 from vos_lightning.plain import read_json
 
 ASIDE = ("run.", "hydra", "logger")  # how overrides begin that decide where and how, not which runs
@@ -122,8 +122,8 @@ def _folders(cell: Cell, known: dict[Any, str]) -> dict[str, str]:
 def launched(overrides: Sequence[str]) -> list[Cell]:
     """The runs of a sweep as its manifest says that they were launched; those of `expand` if there is none.
 
-    Where files are and where runs are kept is taken from the present configuration, and so is a run that had
-    no folders at its launch.
+    The data and the places of runs are those of the present configuration, so that a manifest of others makes
+    no files anywhere; and so is all of a run that had no folders at its launch.
 
     Raises InputError for a manifest of another shape or of another sweep, and errors as `expand`.
     """
@@ -133,27 +133,14 @@ def launched(overrides: Sequence[str]) -> list[Cell]:
     if cells is None:
         return now
     present = {(*cell.values.items(), cell.seed): cell.config for cell in now}
-    places = {config["data"]["name"]: config for config in present.values()}
     found = []
     for cell in cells:
-        same = present.get((*cell.values.items(), cell.seed), {})
-        config = same if cell.training is None else cell.config
-        data = config.get("data")
-        name = data.get("name") if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not isinstance(name, str) or name not in places:
+        here = present.get((*cell.values.items(), cell.seed))
+        if here is None:
             raise InputError(f"{path}: holds runs of another sweep; launch the sweep again.")
-        here, moving = places[name], _places(name)
-        data = {key: value for key, value in data.items() if key not in moving}
-        data |= {key: value for key, value in here["data"].items() if key in moving}
-        found.append(replace(cell, config={**config, "run": here["run"], "data": data}))
+        kept = {} if cell.training is None else cell.config
+        found.append(replace(cell, config={**here, **kept, "run": here["run"], "data": here["data"]}))
     return found
-
-
-def _places(data: str) -> list[str]:
-    """The fields of a data set that say where its files are."""
-    from vos_lightning.data.sets import data_set_named
-
-    return [field.name for field in fields_of(data_set_named(data)).values() if PLACE in field.marks]
 
 
 def read_manifest(path: Path) -> list[Cell] | None:
