@@ -25,7 +25,7 @@ from vos_lightning.runs.folder import write_json
 from vos_lightning.runs.load import build_network
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import as_values, read_settings, settings_of
-from vos_lightning.runs.sweep import Cell, expand
+from vos_lightning.runs.sweep import Cell, expand, manifest_path, read_manifest, sweep_of
 from vos_lightning.runs.train import train
 
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
@@ -232,10 +232,13 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert len(list(tmp_path.glob("runs/*/*/result.json"))) < 2
+    launched = read_manifest(manifest_path(arguments[1:], sweep_of(arguments[1:])))
+    assert launched is not None
 
     done = command("vos-train", *arguments)
     assert done.returncode == 0, done.stderr
     folders = [path.parent for path in tmp_path.glob("runs/*/*/result.json")]
+    assert {folder.parent.name for folder in folders} == {cell.training for cell in launched}
     assert len(folders) == 2
     for folder in folders:
         epochs = [line.split(",")[0] for line in (folder.parent / "metrics.csv").read_text().splitlines()[1:]]
@@ -250,6 +253,7 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
     (folders[0] / "result.json").unlink()
     table = command("vos-table", *arguments[1:])
     assert table.returncode == 1
+    assert "(trained)" in table.stdout
     assert "first mask copied" in table.stdout and "colour classifier" in table.stdout
     written = json.loads((tmp_path / "runs/tables/table3-synthetic-embedded.json").read_text())
     assert sorted(run["result"] is None for row in written["rows"] for run in row["runs"]) == [False, True]

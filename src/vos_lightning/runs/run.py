@@ -204,8 +204,9 @@ def _why(done: str, wanted: Folder, others: Iterable[Path], record: str) -> str:
     if not found:
         return f"not {done} before"
     changed, there = min(found, key=lambda pair: sum(map(len, pair[0].values())))
-    before, names = flatten(there["fields"]), changed.pop("fields", [])
-    fields = [f"{name}={shown(before[name])}" for name in names if name in before]
+    before, now = flatten(there["fields"]), flatten(wanted.identity["fields"])
+    both = [name for name in changed.pop("fields", []) if name in before and name in now]
+    fields = [f"{name}={shown(before[name])}" for name in both]
     if len(fields) > FIELDS_SAID:
         fields[FIELDS_SAID:] = [f"{len(fields) - FIELDS_SAID} more fields"]
     return f"{done} before with {' and '.join(fields + other_than_fields(changed)) or 'other fields'}"
