@@ -3,6 +3,7 @@
 import os
 import sys
 from multiprocessing import parent_process
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -44,10 +45,7 @@ def _run(cfg: DictConfig) -> None:
             end_with(sweep.pid)
         if cfg.run.dir:
             raise InputError("run.dir: the runs of a sweep each need their own folder; set run.root.")
-        swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
-        keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
-        fields = {key: OmegaConf.select(cfg, key) for key in keys} | {**hydra_cfg.runtime.choices}
-        label = " ".join(f"{key.partition('.')[2] or key}={fields[key]}" for key in keys)
+        label = _label(cfg, hydra_cfg)
         if cfg.run.device is None:
             cfg.run.device = hydra_cfg.job.num % max(1, torch.cuda.device_count())
         try:
@@ -58,6 +56,17 @@ def _run(cfg: DictConfig) -> None:
     else:
         with report_errors("vos-train"):  # here, since Hydra adds a line to errors that it sees
             train(cfg)
+
+
+def _label(cfg: DictConfig, hydra_cfg: Any) -> str:
+    """The values of a run's swept keys; of all keys on the command line where no sweep is named."""
+    from vos_lightning.runs.sweep import ASIDE
+
+    swept = hydra_cfg.sweeper.params or hydra_cfg.overrides.task
+    keys = dict.fromkeys(str(key).split("=")[0] for key in [*swept, "seed"])
+    groups = hydra_cfg.runtime.choices
+    shown = {key: groups.get(key) or OmegaConf.select(cfg, key) for key in keys if not key.startswith(ASIDE)}
+    return " ".join(f"{key.partition('.')[2] or key}={value}" for key, value in shown.items())
 
 
 def help_text() -> str:

@@ -25,13 +25,11 @@ def notes(table: Table) -> list[str]:
         lines += [f"Paper: {published['data']} {published['split']}.", _order(table)]
     if results:
         codes, hashes = ({r[key] for r in results} for key in ("code_version", "config_hash"))
-        lines.append(
-            f"Code {', '.join(sorted(codes))} (now {code_version()}); "
-            f"configurations {' '.join(sorted(hashes))};"
-        )
-        lines.append(f"measured on {', '.join(sorted({r['device'] for r in results}))};")
+        now = "" if codes == {code_version()} else f" (now {code_version()})"
+        lines.append(f"Code {', '.join(sorted(codes))}{now}; evaluations {' '.join(sorted(hashes))}.")
+        lines.append(f"Measured on {', '.join(sorted({r['device'] for r in results}))}.")
         data = results[0]["data_version"]
-        lines.append("data " + ", ".join(f"{split} {version}" for split, version in data.items()) + ".")
+        lines.append("Data: " + ", ".join(f"{split} {version}" for split, version in data.items()) + ".")
     return lines
 
 

@@ -208,8 +208,9 @@ def _why(done: str, wanted: Folder, others: Iterable[Path], record: str) -> str:
     both = [name for name in changed.pop("fields", []) if name in before and name in now]
     fields = [f"{name}={shown(before[name])}" for name in both]
     if len(fields) > FIELDS_SAID:
-        fields[FIELDS_SAID:] = [f"{len(fields) - FIELDS_SAID} more fields"]
-    return f"{done} before with {' and '.join(fields + other_than_fields(changed)) or 'other fields'}"
+        fields[FIELDS_SAID:] = [f"{len(fields) - FIELDS_SAID} more"]
+    words = [", ".join(fields), *other_than_fields(changed)]
+    return f"{done} before with {' and '.join(filter(None, words)) or 'other fields'}"
 
 
 def _identity_of(folder: Path) -> dict[str, Any] | None:

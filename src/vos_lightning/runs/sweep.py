@@ -6,6 +6,7 @@ so that a table shows the runs that were launched, whatever has become of source
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from vos_lightning.configuration import CONF, compose_train, plain_values, register_resolvers
 from vos_lightning.errors import InputError
@@ -174,6 +177,10 @@ class Manifest(Callback):
     """Writes the manifest of a sweep of `sweeps/` when Hydra launches it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Writes it, unless another sweeper than Hydra's own decides on the runs."""
+        """Writes it, unless another sweeper than Hydra's own decides on the runs.
+
+        What cannot be swept or written is left to Hydra and to the runs, which say so.
+        """
         if "table" in config and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            write_manifest(list(config.hydra.overrides.task))
+            with suppress(InputError, HydraException, OmegaConfBaseException, OSError):
+                write_manifest(list(config.hydra.overrides.task))
