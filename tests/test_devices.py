@@ -65,6 +65,7 @@ def test_the_jobs_of_a_sweep_take_turns_on_the_gpus(two_gpus, monkeypatch):
     for number, given in ((0, []), (3, []), (3, ["run.device=0"])):
         job = SimpleNamespace(mode=RunMode.MULTIRUN, job=SimpleNamespace(num=number))
         job.sweeper = SimpleNamespace(params={"model.cell": "gru"})
+        job.runtime = SimpleNamespace(choices={})
         monkeypatch.setattr(HydraConfig, "get", lambda job=job: job)
         apps_train._run(compose_train(given))
     assert taken == [0, 1, 0]
