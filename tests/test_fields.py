@@ -109,9 +109,10 @@ def parts_below(parts: tuple[type, ...]) -> Iterator[type]:
 
 
 def options_below(group: str, name: str) -> Iterator[Path]:
-    """The file of an option, and those that it builds upon."""
-    yield CONF / group / f"{name}.yaml"
-    for other in content_of(CONF / group / f"{name}.yaml").get("defaults", []):
+    """A group's option and those that it builds upon; /NAME stands in conf/ itself."""
+    path = CONF / f"{name[1:]}.yaml" if name.startswith("/") else CONF / group / f"{name}.yaml"
+    yield path
+    for other in content_of(path).get("defaults", []):
         yield from options_below(group, other)
 
 

@@ -26,7 +26,7 @@ HELP = """vos-train trains and scores one run, or with -m a sweep of runs.
 Options that are chosen as GROUP=OPTION:
 {groups}
 
-Keys that are set as KEY=VALUE, such as run.jobs=2, in conf/train.yaml:
+Keys that are set as KEY=VALUE, such as run.jobs=2, in conf/train.yaml and conf/clips.yaml:
 
 {keys}"""
 
@@ -80,7 +80,8 @@ def help_text() -> str:
         name: sorted(path.stem for place in places for path in place.glob(f"{name}/*.yaml")) for name in names
     }
     groups = "\n".join(f"  {name:<16}{', '.join(found[name])}" for name in sorted(found) if found[name])
-    return HELP.format(groups=groups, keys=(CONF / "train.yaml").read_text(encoding="utf-8"))
+    keys = [(CONF / name).read_text(encoding="utf-8") for name in ("train.yaml", "clips.yaml")]
+    return HELP.format(groups=groups, keys="\n".join(keys))
 
 
 def main() -> None:

@@ -28,33 +28,29 @@ class NamedExamples(Protocol):
 class Examples(ABC):
     """How training draws from a split; a model chooses a subclass, whose fields stand in the node `data`.
 
-    size: (H, W). clip_length: T, or the shortest and the longest T. batch_size: B. augment: whether training
-    clips are flipped and warped. image_warp: how warped frames are interpolated. val_clips: validation clips
-    an epoch, at most, spread evenly; 0 takes all.
+    size: (H, W). batch_size: B. augment: whether training examples are flipped and warped. val_clips:
+    validation examples an epoch, at most, spread evenly; 0 takes all.
     """
 
     size: Annotated[tuple[int, int], SIZE]
-    clip_length: Annotated[Any, pair_or(whole(2, 200), alone=True, ordered=True)]
     batch_size: Annotated[int, whole(1, 4096)]
     augment: Annotated[bool, TRUTH]
-    image_warp: Annotated[str, choice("nearest", "bilinear")]
     val_clips: Annotated[int, whole(0)]
 
     @property
-    def lengths(self) -> tuple[int, int]:
-        """The shortest and the longest T."""
-        length = self.clip_length
-        return (length, length) if isinstance(length, int) else length
+    def frames(self) -> int:
+        """Of an example, at most."""
+        return 1
+
+    @property
+    def summary(self) -> str:
+        """What a batch is, in a few words."""
+        return f"{'x'.join(map(str, self.size))}, batch {self.batch_size}"
 
     @property
     def epoch_note(self) -> str:
         """What is said of an epoch's length where that is not all of a data set."""
         return ""
-
-    @property
-    def augmentation(self) -> Augmentation | None:
-        """What warps training clips; None leaves them as they are."""
-        return Augmentation(image_warp=self.image_warp) if self.augment else None
 
     @abstractmethod
     def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> Any:
@@ -88,7 +84,39 @@ class Examples(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows(Examples):
+class Clips(Examples):
+    """Clips of videos.
+
+    clip_length: T, or the shortest and the longest T. image_warp: how warped frames are interpolated.
+    """
+
+    clip_length: Annotated[Any, pair_or(whole(2, 200), alone=True, ordered=True)]
+    image_warp: Annotated[str, choice("nearest", "bilinear")]
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest T."""
+        length = self.clip_length
+        return (length, length) if isinstance(length, int) else length
+
+    @property
+    def frames(self) -> int:
+        """See `Examples.frames`."""
+        return self.lengths[1]
+
+    @property
+    def summary(self) -> str:
+        """See `Examples.summary`."""
+        return f"{super().summary}, clips of {' to '.join(map(str, dict.fromkeys(self.lengths)))}"
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What warps training clips; None leaves them as they are."""
+        return Augmentation(image_warp=self.image_warp) if self.augment else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(Clips):
     """Windows of a video with all of its objects, each frame in one window at most.
 
     weigh_absent: see `ClipDataset`.
@@ -121,12 +149,12 @@ class Windows(Examples):
         seed: int,
         cache: FrameCache | None,
     ) -> ClipDataset:
-        length = self.lengths[1]
+        length = self.frames
         return ClipDataset(videos, self.size, length, slots, augmentation, seed, cache, self.weigh_absent)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleObjects(Examples):
+class SingleObjects(Clips):
     """Clips of one object each, see `ObjectClips`.
 
     samples: how many clips an epoch has; 0 takes as many as `draw` has objects or videos. draw, clip_start:

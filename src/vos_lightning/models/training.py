@@ -4,9 +4,10 @@ Shapes: see the modules of each model.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -19,8 +20,25 @@ from vos_lightning.fields import PLACE, TRUTH, WEIGHTS, WORD, choice, list_of, o
 from vos_lightning.layers.backbones import Backbone
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
-# Rules of `Stage.keep` that pick an epoch: the validation figure, and the sign of what is better.
-BEST = {"val_loss": ("val/loss", -1), "val_JF": ("val/JF", 1)}
+
+
+class Best(NamedTuple):
+    """A rule of `Stage.keep` that picks an epoch.
+
+    figure: what validation logs. sign: 1 where a higher one is better, -1 where a lower one is. words: the
+    epoch in words. scored: whether the figure is a score, so that scoring/ decides too which epoch it is.
+    """
+
+    figure: str
+    sign: int
+    words: str
+    scored: bool = False
+
+
+BEST = {
+    "val_loss": Best("val/loss", -1, "the epoch of the lowest validation loss"),
+    "val_JF": Best("val/JF", 1, "the epoch of the highest validation J&F", scored=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +49,19 @@ class Stage:
     there is one, once the epoch's mean training loss has not fallen by 1 % for so many epochs; 0: never.
     keep: the epoch whose weights the next stage starts from, or the last stage gives to be scored: `last`;
     `val_loss`, that of the lowest validation loss; or `val_JF`, that of the highest validation J&F.
+    A model whose validation logs other figures names them in `best`, and in a `keep` of its own.
     """
+
+    best: ClassVar[Mapping[str, Best]] = BEST
 
     epochs: Annotated[int, whole(1, 100_000)]
     patience: Annotated[int, whole(0)] = 0
     keep: Annotated[str, choice("last", *BEST)] = "last"
+
+    @property
+    def rule(self) -> Best | None:
+        """Which epoch is kept; None for the last."""
+        return self.best.get(self.keep)
 
     @property
     def every_frame(self) -> bool:

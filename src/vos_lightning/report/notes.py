@@ -6,12 +6,6 @@ from vos_lightning.models.interface import Experiment
 from vos_lightning.report.tables import Table
 from vos_lightning.runs.sources import code_version
 
-KEPT = {
-    "last": "the last epoch",
-    "val_loss": "the epoch of the lowest validation loss",
-    "val_JF": "the epoch of the highest validation J&F",
-}
-
 
 def notes(table: Table) -> list[str]:
     """What was scored and how, the versions, and whether the paper's order came back."""
@@ -35,17 +29,19 @@ def notes(table: Table) -> list[str]:
 
 def _conditions(experiment: Experiment) -> str:
     """From which weights, on what and for how long a table's models are trained."""
-    examples, training = experiment.examples, experiment.training
-    size = "x".join(map(str, examples.size))
-    frames = " to ".join(map(str, dict.fromkeys(examples.lengths)))
+    training = experiment.training
     start = training.init_from
     if training.first:
         start = f"the run of {' '.join(training.first)}"
-    parts = [experiment.fields.summary, *([f"started from {start}"] if start else [])]
-    return (
-        f"{', '.join(parts)}, {size}, batch {examples.batch_size}, clips of {frames}, {_length(experiment)}, "
-        f"{KEPT[training.stages[-1].keep]}"
-    )
+    rule = training.stages[-1].rule
+    parts = [
+        experiment.fields.summary,
+        *([f"started from {start}"] if start else []),
+        experiment.examples.summary,
+        _length(experiment),
+        rule.words if rule is not None else "the last epoch",
+    ]
+    return ", ".join(parts)
 
 
 def _length(experiment: Experiment) -> str:

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from vos_lightning.data.modules import VideoData
 from vos_lightning.errors import InputError
 from vos_lightning.layers.weights import load_strictly, read_model_weights
-from vos_lightning.models.training import BEST, Training, TrainingModule
+from vos_lightning.models.training import Training, TrainingModule
 from vos_lightning.processes import Interruption
 from vos_lightning.runs.callbacks import History, LastCheckpoint, Progress, say
 from vos_lightning.runs.checkpoints import WholeFiles, check_resumable
@@ -88,7 +88,7 @@ def kept_checkpoint(folder: TrainingFolder, training: Training) -> Path:
     A training that ends before a validation has no other than its last.
     """
     best = folder.best_of_stage(len(training.stages) - 1)
-    return best if training.stages[-1].keep != "last" and best.is_file() else folder.checkpoint
+    return best if training.stages[-1].rule and best.is_file() else folder.checkpoint
 
 
 class BestOfStage(Checkpoint):
@@ -115,9 +115,9 @@ class BestOfStage(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the checkpoint of an epoch that is the best so far."""
         assert isinstance(pl_module, TrainingModule)
-        figure, sign = BEST.get(pl_module.stages[pl_module.entered].keep, ("", 1))
-        if figure in trainer.callback_metrics:
-            score = sign * float(trainer.callback_metrics[figure])
+        rule = pl_module.stages[pl_module.entered].rule
+        if rule is not None and rule.figure in trainer.callback_metrics:
+            score = rule.sign * float(trainer.callback_metrics[rule.figure])
             if math.isfinite(score) and (self.score is None or score > self.score):
                 self.score = score
                 trainer.save_checkpoint(self.path(pl_module.entered))

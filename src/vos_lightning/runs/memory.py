@@ -57,12 +57,12 @@ def check_memory(examples: Examples) -> None:
 
     Counted are its frames and the lightest backbone's first maps, 24 channels at half the size, in float32.
     """
-    (height, width), longest, batch = examples.size, examples.lengths[1], examples.batch_size
-    needed = 4 * (3 + 24 // 4) * height * width * longest * batch
+    (height, width), frames, batch = examples.size, examples.frames, examples.batch_size
+    needed = 4 * (3 + 24 // 4) * height * width * frames * batch
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise InputError(
-            f"data.size={list(examples.size)}, data.clip_length={longest}, data.batch_size={batch}: "
-            f"a batch's frames and first maps take {needed >> 30} GiB and this machine has {memory >> 30}; "
-            "lower one."
+            f"data.size={list(examples.size)}, data.batch_size={batch}: a batch's frames "
+            f"({frames} an example) and first maps take {needed >> 30} GiB and this machine has "
+            f"{memory >> 30}; lower one."
         )

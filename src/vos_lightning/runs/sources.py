@@ -18,14 +18,14 @@ from vos_lightning.models.interface import Experiment
 
 TRAINING = ("layers", "data", "models/training.py", "runs/fitting.py")
 EVALUATION = ("scoring", "evaluation")
-VALIDATION = ("scoring/measures.py", "evaluation/merging.py")  # where J and F choose the epoch that is kept
+VALIDATION = ("scoring/measures.py", "evaluation/merging.py")  # where a score chooses the epoch that is kept
 EVALUATED = ("propagate.py", "online.py")  # files of a model that work after its training alone
 
 
 def training_sources(experiment: Experiment) -> dict[str, str]:
     """File -> version of the sources that decide a training."""
     inner = [*TRAINING]
-    if any(stage.keep == "val_JF" for stage in experiment.training.stages):
+    if any(stage.rule is not None and stage.rule.scored for stage in experiment.training.stages):
         inner += VALIDATION
     own = {name: v for name, v in _of_model(experiment).items() if Path(name).name not in EVALUATED}
     return _versions(PACKAGE, inner) | own
