@@ -5,12 +5,12 @@ in its type which values it may have, and perhaps how it counts in the identity 
 
     hidden: Annotated[int, whole(8, 4096, step=8)] = 128
     reset_gates: Annotated[int, whole(1), Where("cell", "gru")] = 1    # means nothing to other cells
-    root: Annotated[str, WORD, PLACE]                                  # where files are, not what they hold
+    root: Annotated[str, WORD, ASIDE]                                  # where files are, not what they hold
 """
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -90,25 +90,26 @@ FOLDER = Kind(  # beside what a run's folder holds, see `runs.folder`
 )
 SIZE = pair_or(whole(32, 4096), alone=False, ordered=False)
 
-PLACE = "place"  # a field that says where something is: no part of an identity
+ASIDE = "aside"  # a field that says where something is or what it is called: no part of an identity
 SCORING = "scoring"  # a field by which predictions are scored: no part of what is trained
-WEIGHTS = "weights"  # the path of weights, for which its content stands in an identity; or a word
+WEIGHTS = "weights"  # the path of weights, for which its content stands in an identity; or one of these words
+WORDS_OF_WEIGHTS = ("none", "imagenet", "coco")
 
 
-class Where(NamedTuple):
-    """A field that decides something only where another one of its part has one of these values."""
+class Where:
+    """A field that decides something only where another one has one of these values.
 
-    other: str
-    values: tuple[Any, ...]
+    The other one is of the same part, as in `Where("cell", "gru")`, or of another one, whose node then stands
+    before it, as in `Where("model.cell", "gru")`.
+    """
 
-    def holds(self, part: Any) -> bool:
-        """Whether the field decides something in a part."""
-        return getattr(part, self.other) in self.values
+    def __init__(self, other: str, *values: Any) -> None:
+        self.other, self.values = other, values
 
-
-def where(other: str, *values: Any) -> Where:
-    """See `Where`."""
-    return Where(other, values)
+    def holds(self, part: Any, parts: Mapping[str, Any]) -> bool:
+        """Whether the field decides something in a part, beside the other parts by node."""
+        node, _, other = self.other.rpartition(".")
+        return getattr(parts[node] if node else part, other) in self.values
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Field:
     """What a dataclass says of one of its fields.
 
     part: the dataclass that the field holds, or of which it holds a tuple if `many`; None for plain values.
-    marks: PLACE, SCORING, WEIGHTS or `Where`.
+    marks: ASIDE, SCORING, WEIGHTS or `Where`.
     """
 
     name: str
@@ -210,26 +211,36 @@ def as_plain(part: Any) -> dict[str, Any]:
     return {field: _plain(getattr(part, field), as_plain) for field in fields_of(type(part))}
 
 
-def decisive(part: Any, content: Callable[[Path], str], *aside: str) -> dict[str, Any]:
+def decisive(
+    part: Any, content: Callable[[Path], str], parts: Mapping[str, Any], *aside: str
+) -> dict[str, Any]:
     """What of a part decides a result, as plain values.
 
-    Left out are fields that say where something is, those that mean nothing beside the others, and those with
-    a mark in `aside`. `content` gives what stands for a file of weights.
+    Left out are fields with a mark in `aside` or ASIDE, and those that mean nothing beside the others.
+
+    Args:
+        part: any of the parts of a configuration, or what one of them holds.
+        content: what stands for a file of weights.
+        parts: all parts by node, for `Where`.
+        aside: marks of fields that are left out too.
     """
-    left_out = {PLACE, *aside}
 
-    def chosen() -> Iterator[tuple[str, Any]]:
-        for field in fields_of(type(part)).values():
-            value = getattr(part, field.name)
-            if left_out & {*field.marks} or not all(
-                m.holds(part) for m in field.marks if isinstance(m, Where)
-            ):
-                continue
-            if WEIGHTS in field.marks and value is not None and Path(value).exists():
-                value = content(Path(value))
-            yield field.name, _plain(value, lambda inner: decisive(inner, content, *aside))
+    def inner(held: Any) -> dict[str, Any]:
+        return decisive(held, content, parts, *aside)
 
-    return dict(chosen())
+    return {
+        field.name: _plain(_content(field, getattr(part, field.name), content), inner)
+        for field in fields_of(type(part)).values()
+        if not {ASIDE, *aside} & set(field.marks)
+        and all(mark.holds(part, parts) for mark in field.marks if isinstance(mark, Where))
+    }
+
+
+def _content(field: Field, value: Any, content: Callable[[Path], str]) -> Any:
+    """A field's value; for weights that are a path, what stands for them."""
+    if WEIGHTS not in field.marks or value is None or value in WORDS_OF_WEIGHTS:
+        return value
+    return content(Path(value)) if Path(value).exists() else value
 
 
 def without_weights(part: Part) -> Part:

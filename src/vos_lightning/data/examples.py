@@ -12,7 +12,7 @@ from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, Fi
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.videos import Video
-from vos_lightning.fields import SIZE, TRUTH, choice, pair_or, whole
+from vos_lightning.fields import SIZE, TRUTH, Where, choice, pair_or, whole
 
 
 class NamedExamples(Protocol):
@@ -91,7 +91,7 @@ class Clips(Examples):
     """
 
     clip_length: Annotated[Any, pair_or(whole(2, 200), alone=True, ordered=True)]
-    image_warp: Annotated[str, choice("nearest", "bilinear")]
+    image_warp: Annotated[str, choice("nearest", "bilinear"), Where("augment", True)]
 
     @property
     def lengths(self) -> tuple[int, int]:

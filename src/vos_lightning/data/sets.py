@@ -15,7 +15,7 @@ from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_syn
 from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
 from vos_lightning.errors import InputError
-from vos_lightning.fields import FOLDER, NAME, PLACE, SCORING, TRUTH, WORD, choice, list_of, or_null, whole
+from vos_lightning.fields import ASIDE, FOLDER, NAME, SCORING, TRUTH, WORD, choice, list_of, or_null, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class DataSet(ABC):
     train_split: Annotated[str, NAME] = "train"
     val_split: Annotated[str, NAME] = "val"
     score_split: Annotated[str, NAME, SCORING] = "val"
-    submit_split: Annotated[str | None, or_null(FOLDER), PLACE] = None
+    submit_split: Annotated[str | None, or_null(FOLDER), ASIDE] = None
 
     @abstractmethod
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
@@ -57,7 +57,7 @@ class Davis2017(DataSet):
 
     year: ClassVar[int] = 2017
 
-    root: Annotated[str, WORD, PLACE]
+    root: Annotated[str, WORD, ASIDE]
     resolution: Annotated[str, WORD] = "480p"
 
     @property
@@ -92,9 +92,9 @@ class Davis2016Extended(Davis2016):
     """
 
     extended: Annotated[bool, TRUTH] = True
-    segtrack_root: Annotated[str | None, or_null(WORD), PLACE] = None
-    jumpcut_root: Annotated[str | None, or_null(WORD), PLACE] = None
-    youtube_objects_root: Annotated[str | None, or_null(WORD), PLACE] = None
+    segtrack_root: Annotated[str | None, or_null(WORD), ASIDE] = None
+    jumpcut_root: Annotated[str | None, or_null(WORD), ASIDE] = None
+    youtube_objects_root: Annotated[str | None, or_null(WORD), ASIDE] = None
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of an ImageSets list; in train, those of the other data sets too."""
@@ -131,7 +131,7 @@ def _say_left_out(field: str) -> None:
 class Synthetic(DataSet):
     """The embedded data set, written below `cache` when first asked for."""
 
-    cache: Annotated[str, WORD, PLACE]
+    cache: Annotated[str, WORD, ASIDE]
     spec: SyntheticSpec = field(default_factory=SyntheticSpec)
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
@@ -148,7 +148,7 @@ class Synthetic(DataSet):
 class Synthetic2016(DataSet):
     """The embedded twin of DAVIS-2016, written below `cache` when first asked for."""
 
-    cache: Annotated[str, WORD, PLACE]
+    cache: Annotated[str, WORD, ASIDE]
     spec: SyntheticTreesSpec = field(default_factory=SyntheticTreesSpec)
 
     @property
@@ -197,8 +197,8 @@ class YouTube(DataSet):
     """
 
     portion: Annotated[int, whole(1, 100)] = 100
-    train_list: Annotated[str | None, or_null(WORD), PLACE] = None
-    val_list: Annotated[str | None, or_null(WORD), PLACE] = None
+    train_list: Annotated[str | None, or_null(WORD), ASIDE] = None
+    val_list: Annotated[str | None, or_null(WORD), ASIDE] = None
     protocol: Annotated[str, choice("all", "without-first", "without-first-and-last"), SCORING] = (
         "without-first"
     )
@@ -231,7 +231,7 @@ class YouTube(DataSet):
 class YouTubeVOS(YouTube):
     """YouTube-VOS below `root`."""
 
-    root: Annotated[str, WORD, PLACE]
+    root: Annotated[str, WORD, ASIDE]
 
     @property
     def tree(self) -> Path:
@@ -243,7 +243,7 @@ class YouTubeVOS(YouTube):
 class SyntheticYouTube(YouTube):
     """The embedded data set in YouTube-VOS's tree, written below `cache` when first asked for."""
 
-    cache: Annotated[str, WORD, PLACE]
+    cache: Annotated[str, WORD, ASIDE]
     spec: SyntheticYouTubeSpec = field(default_factory=SyntheticYouTubeSpec)
 
     @property

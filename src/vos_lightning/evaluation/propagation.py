@@ -19,7 +19,7 @@ from vos_lightning.data.videos import Given
 from vos_lightning.devices import upload
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.merging import RULES, Merger
-from vos_lightning.fields import TRUTH, choice, real, where
+from vos_lightning.fields import TRUTH, Where, choice, real
 
 # Frames that are encoded in one batch: weights are read once for all of them, and memory stays small.
 ENCODED_TOGETHER = 4
@@ -43,7 +43,7 @@ class VideoPrediction(Prediction):
     """How soft masks along a video become one mask a frame; `Merger` explains `merge` and `background`."""
 
     merge: Annotated[str, choice(*RULES)] = "painter"
-    background: Annotated[float, real(0, 1), where("merge", "argmax")] = 0.5
+    background: Annotated[float, real(0, 1), Where("merge", "argmax")] = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.background < 1:

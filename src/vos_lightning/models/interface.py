@@ -19,7 +19,7 @@ from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.evaluation.propagation import Prediction, VideoPrediction
 from vos_lightning.evaluation.videos import Timing
-from vos_lightning.fields import NAME, whole
+from vos_lightning.fields import ASIDE, NAME, whole
 from vos_lightning.models.training import Optimisation, Training, TrainingModule
 from vos_lightning.scoring.rules import Rules
 
@@ -32,7 +32,7 @@ class NetworkFields:
     that a clip may hold.
     """
 
-    name: Annotated[str, NAME]
+    name: Annotated[str, NAME, ASIDE]
     architecture: Annotated[str, NAME]
     slots: Annotated[int, whole(1, 254)] = 10  # ids of a mask; 255 is void
 

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
-from vos_lightning.fields import PLACE, TRUTH, WEIGHTS, WORD, choice, list_of, or_null, real, whole
+from vos_lightning.fields import ASIDE, TRUTH, WEIGHTS, WORD, Where, choice, list_of, or_null, real, whole
 from vos_lightning.layers.backbones import Backbone
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
@@ -39,6 +39,10 @@ BEST = {
     "val_loss": Best("val/loss", -1, "the epoch of the lowest validation loss"),
     "val_JF": Best("val/JF", 1, "the epoch of the highest validation J&F", scored=True),
 }
+
+
+# Marks of a network's own weights, which mean nothing to a training that starts from others.
+FROM_SCRATCH = (Where("train.init_from", None), Where("train.first", None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ class Training:
     """
 
     stages: tuple[Stage, ...]
-    first: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), PLACE] = None
+    first: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), ASIDE] = None
     max_steps: Annotated[int, whole(1, also=-1)] = -1
     gradient_clip: Annotated[float, real(0)] = 0.0
     precision: Annotated[str, choice("32-true", "bf16-mixed")] = "32-true"

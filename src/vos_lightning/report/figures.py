@@ -47,7 +47,7 @@ def _has(run: Run, report: str) -> bool:
 
 
 def _scores(run: Run) -> dict[str, Any]:
-    result = run.evaluation.result()
+    result = run.result()
     assert result is not None
     return result["scores"]
 

@@ -17,9 +17,10 @@ from vos_lightning.fields import flatten
 from vos_lightning.models.interface import Experiment
 from vos_lightning.plain import read_json, read_yaml
 from vos_lightning.report.spec import checked_spec
-from vos_lightning.runs.folder import NUMBER, write_json
+from vos_lightning.runs.folder import NUMBER, content_hash, write_json
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import settings_of
+from vos_lightning.runs.sources import baseline_sources
 from vos_lightning.runs.sweep import Cell
 from vos_lightning.scoring.rules import rules_of
 
@@ -64,12 +65,12 @@ class Row:
     @property
     def results(self) -> list[dict[str, Any]]:
         """Results of the finished runs."""
-        return [result for run in self.runs if (result := run.evaluation.result()) is not None]
+        return [result for run in self.runs if (result := run.result()) is not None]
 
     @property
     def first(self) -> Run | None:
         """The first finished run."""
-        return next((run for run in self.runs if run.evaluation.result() is not None), None)
+        return next((run for run in self.runs if run.result() is not None), None)
 
     def measured(self, key: str) -> list[float]:
         """A figure of each finished run that has it."""
@@ -166,7 +167,7 @@ def _run(cell: Cell, known: dict[Any, str]) -> Run:
     settings = settings_of(cell.config)
     if cell.training is None or cell.evaluation is None:
         return Run.of(settings, known)
-    return Run.launched(settings, cell.training, cell.evaluation)
+    return Run.named(settings, cell.training, cell.evaluation)
 
 
 def _entry(entries: Any, fields: Mapping[str, Any]) -> dict[str, float] | None:
@@ -200,7 +201,8 @@ def _baselines(experiment: Experiment, root: Path) -> dict[str, dict[str, float]
     if not baselines:
         return {}
     videos, rules = data_set.videos(data_set.score_split), rules_of(data_set, experiment.given)
-    path = root / f"baselines-{rules.name}-{fingerprint(videos)}.json"
+    version = content_hash(baseline_sources())
+    path = root / f"baselines-{rules.name}-{fingerprint(videos)}-{version}.json"
     scores = read_json(path, dict.fromkeys(baselines, dict), needed=len(baselines))
     if scores is None:
         scores = {}
@@ -236,7 +238,7 @@ def _line(row: Row, table: Table) -> list[str]:
     results, columns = row.results, table.columns
     ours = [_shown(keys, row.measured) for keys in columns.values()]
     if len(results) < len(row.runs):
-        states = [run.state() for run in row.runs if run.evaluation.result() is None]
+        states = [run.state() for run in row.runs if run.result() is None]
         ours[0] += f" ({', '.join(states)})"
     return [
         *row.values.values(),
@@ -284,7 +286,7 @@ def as_json(table: Table, columns: list[str], lines: list[list[str]], notes: lis
             "paper": row.paper,
             "server": row.server,
             "runs": [
-                {"folder": str(run.evaluation.path), "state": run.state(), "result": run.evaluation.result()}
+                {"folder": str(run.evaluation.path), "state": run.state(), "result": run.result()}
                 for run in row.runs
             ],
         }

@@ -192,8 +192,8 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
     identity = read_json(folder / "identity.json", {"fields": dict, "data": dict, "sources": dict}, needed=3)
     if identity is None and (folder / "config.yaml").is_file():
         raise InputError(
-            f"{folder}: written by a version before 0.2, which kept a training and its scores in one folder; "
-            "train it again, or install that version to use it."
+            f"{folder}: has no identity.json; versions before 0.2 wrote none, and kept a training and its "
+            "scores in one folder: train it again, or install such a version to use it."
         )
     return identity
 

@@ -2,16 +2,17 @@
 
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from omegaconf import open_dict
 
 from vos_lightning.configuration import compose_train
 from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import fingerprint
 from vos_lightning.errors import InputError
-from vos_lightning.fields import NAME, SCORING, decisive, flatten, shown
+from vos_lightning.fields import NAME, SCORING, as_plain, decisive, flatten, shown
 from vos_lightning.layers.weights import weights_hash
 from vos_lightning.models.interface import Experiment
 from vos_lightning.runs.folder import (
@@ -23,7 +24,7 @@ from vos_lightning.runs.folder import (
     other_than_fields,
     read_identity,
 )
-from vos_lightning.runs.settings import Machine, Settings, read_settings
+from vos_lightning.runs.settings import Settings, parts_of, read_settings
 from vos_lightning.runs.sources import evaluation_sources, training_sources
 
 FIELDS_SAID = 3  # of those that a sentence names before it counts the rest
@@ -63,7 +64,7 @@ class Run:
         return cls(settings, training, evaluation, first)
 
     @classmethod
-    def launched(cls, settings: Settings, training: str, evaluation: str) -> "Run":
+    def named(cls, settings: Settings, training: str, evaluation: str) -> "Run":
         """A run of a manifest, whose folders have these names below the root."""
         folder = Path(settings.machine.root) / training
         return cls(settings, TrainingFolder(folder, {}), EvaluationFolder(folder / evaluation, {}), None)
@@ -73,9 +74,17 @@ class Run:
         """What the two folders are called."""
         return f"{self.training.path.name}/{self.evaluation.path.name}"
 
-    @cached_property
+    def result(self) -> dict[str, Any] | None:
+        """What the evaluation found of the weights that stand there; None if it is not finished."""
+        result, outcome = self.evaluation.result(), self.training.outcome()
+        if result is None or outcome is None or result["checkpoint_hash"] == outcome["checkpoint_hash"]:
+            return result
+        return None
+
     def start(self) -> Path | None:
-        """The weights that the training starts from; None for those of the network itself."""
+        """The weights that the training has left, or else starts from; None for the network's own."""
+        if self.training.outcome() is not None:
+            return scored_checkpoint(self.training)
         if self.first is not None:
             return scored_checkpoint(self.first.training)
         init_from = self.settings.experiment.training.init_from
@@ -84,7 +93,7 @@ class Run:
     def state(self) -> str:
         """How far the run is, such as queued, running, trained or finished: the evaluation, else the
         training."""
-        if self.evaluation.result() is not None:
+        if self.result() is not None:
             return "finished"
         state = self.evaluation.status()["state"]
         if state not in ("queued", "finished"):  # the result of a finished one was removed
@@ -99,21 +108,12 @@ def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     if not experiment.training.first:
         return None
     cfg = compose_train([f"scale={machine.scale}", *experiment.training.first])
-    first = read_settings(cfg).experiment
-    if first.model is not experiment.model:
+    if cfg.model.architecture != experiment.fields.architecture:
         raise InputError("train.first: must compose a run of the same model.architecture; correct its list.")
-    chosen = Experiment(
-        experiment.model,
-        experiment.seed,
-        experiment.fields,
-        first.data_set,
-        first.examples,
-        first.training,
-        first.optimisation,
-        first.prediction,
-    )
-    placed = Machine(**{**vars(machine), "dir": None})
-    return Run.of(Settings(chosen, placed, settings.dashboard), known)
+    with open_dict(cfg):  # before anything is resolved, since other parts may refer to the model
+        cfg.model, cfg.seed = as_plain(experiment.fields), experiment.seed
+    placed = replace(machine, dir=None)
+    return Run.of(Settings(read_settings(cfg).experiment, placed, settings.dashboard), known)
 
 
 def training_identity(experiment: Experiment, first: Run | None, known: dict[Any, str]) -> dict[str, Any]:
@@ -121,15 +121,10 @@ def training_identity(experiment: Experiment, first: Run | None, known: dict[Any
     data_set, training = experiment.data_set, experiment.training
     splits = dict.fromkeys((data_set.train_split, data_set.val_split), False)
     splits[data_set.train_split] |= training.every_frame
-    data = decisive(data_set, weights_hash, SCORING) | decisive(experiment.examples, weights_hash)
+    fields = _fields(experiment, SCORING)
+    del fields["predict"]
     identity = {
-        "fields": {
-            "seed": experiment.seed,
-            "data": data,
-            "model": decisive(experiment.fields, weights_hash),
-            "train": decisive(training, weights_hash),
-            "optim": decisive(experiment.optimisation, weights_hash),
-        },
+        "fields": {"seed": experiment.seed, **fields},
         "data": {split: _version(data_set, split, every, known) for split, every in splits.items()},
         "sources": training_sources(experiment),
     }
@@ -142,17 +137,24 @@ def evaluation_identity(
     """What decides an evaluation's scores: its training, fields, data and sources."""
     data_set, every = experiment.data_set, experiment.prediction.all_frames
     split = data_set.score_split
-    trained = decisive(data_set, weights_hash, SCORING)  # which is part of the training
-    scored = {k: v for k, v in decisive(data_set, weights_hash).items() if k not in trained}
+    trained, fields = _fields(experiment, SCORING), _fields(experiment)
+    scored = {
+        node: {key: value for key, value in fields[node].items() if key not in trained[node]}
+        for node in ("data", "model")  # whose other fields are part of the training
+    }
     return {
-        "fields": {
-            "data": scored,
-            "predict": decisive(experiment.prediction, weights_hash),
-        },
+        "fields": {**scored, "predict": fields["predict"]},
         "data": {split: _version(data_set, split, every, known)},
         "sources": evaluation_sources(experiment),
         "training": training.hash,
     }
+
+
+def _fields(experiment: Experiment, *aside: str) -> dict[str, dict[str, Any]]:
+    """The fields of each part that decide something, see `decisive`."""
+    parts = parts_of(experiment)
+    fields = {node: decisive(part, weights_hash, parts, *aside) for node, part in parts.items()}
+    return fields | {"data": fields.pop("data_set") | fields.pop("examples")}
 
 
 def _version(data_set: DataSet, split: str, all_frames: bool, known: dict[Any, str]) -> str:

@@ -127,13 +127,19 @@ def _word(values: Mapping[str, Any], part: str, field: str) -> str:
     return fields[field]
 
 
+def parts_of(experiment: Experiment) -> dict[str, Any]:
+    """The parts of an experiment by node; the node `data` has two, `data_set` and `examples`."""
+    return {
+        "data_set": experiment.data_set,
+        "examples": experiment.examples,
+        "model": experiment.fields,
+        "train": experiment.training,
+        "optim": experiment.optimisation,
+        "predict": experiment.prediction,
+    }
+
+
 def as_values(experiment: Experiment) -> dict[str, Any]:
     """An experiment as plain values, from which `read_experiment` makes it again."""
-    return {
-        "seed": experiment.seed,
-        "data": as_plain(experiment.data_set) | as_plain(experiment.examples),
-        "model": as_plain(experiment.fields),
-        "train": as_plain(experiment.training),
-        "optim": as_plain(experiment.optimisation),
-        "predict": as_plain(experiment.prediction),
-    }
+    values = {node: as_plain(part) for node, part in parts_of(experiment).items()}
+    return {"seed": experiment.seed, "data": values.pop("data_set") | values.pop("examples"), **values}

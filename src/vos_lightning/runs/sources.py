@@ -16,9 +16,11 @@ from vos_lightning import __version__
 from vos_lightning.configuration import PACKAGE
 from vos_lightning.models.interface import Experiment
 
-TRAINING = ("layers", "data", "models/training.py", "runs/fitting.py")
+TRAINING = ("layers", "data", "devices.py", "models/training.py", "runs/fitting.py", "runs/load.py")
 EVALUATION = ("scoring", "evaluation")
 VALIDATION = ("scoring/measures.py", "evaluation/merging.py")  # where a score chooses the epoch that is kept
+# Files of those rooms that no score of a run comes from.
+UNSCORED = ("scoring/submission.py", "scoring/folders.py", "evaluation/baselines.py")
 EVALUATED = ("propagate.py", "online.py")  # files of a model that work after its training alone
 
 
@@ -28,17 +30,24 @@ def training_sources(experiment: Experiment) -> dict[str, str]:
     if any(stage.rule is not None and stage.rule.scored for stage in experiment.training.stages):
         inner += VALIDATION
     own = {name: v for name, v in _of_model(experiment).items() if Path(name).name not in EVALUATED}
-    return _versions(PACKAGE, inner) | own
+    return _versions(PACKAGE, *inner) | own
 
 
 def evaluation_sources(experiment: Experiment) -> dict[str, str]:
     """File -> version of the sources that decide an evaluation, besides those of its training."""
     own = {name: v for name, v in _of_model(experiment).items() if Path(name).name in EVALUATED}
-    return _versions(PACKAGE, EVALUATION) | own
+    scoring = {name: v for name, v in _versions(PACKAGE, *EVALUATION).items() if name not in UNSCORED}
+    return scoring | own
 
 
+def baseline_sources() -> dict[str, str]:
+    """File -> version of the sources that decide what a baseline scores."""
+    return _versions(PACKAGE, *EVALUATION)
+
+
+@cache
 def code_version() -> str:
-    """The package's version and 8 hex digits of all its sources."""
+    """The package's version and 8 hex digits of all its sources, as they are when this is first asked for."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
@@ -50,13 +59,14 @@ def _of_model(experiment: Experiment) -> dict[str, str]:
     module = sys.modules[type(experiment.model).__module__]
     file = Path(module.__file__ or "")
     if PACKAGE in file.parents:
-        return _versions(PACKAGE, [str(file.parent.relative_to(PACKAGE))])
+        return _versions(PACKAGE, str(file.parent.relative_to(PACKAGE)))
     if module.__package__:
-        return _versions(file.parents[1], [file.parent.name])
-    return _versions(file.parent, [file.name])
+        return _versions(file.parents[1], file.parent.name)
+    return _versions(file.parent, file.name)
 
 
-def _versions(root: Path, names: Any) -> dict[str, str]:
+@cache  # since a process goes on with what it has imported, whatever is edited meanwhile
+def _versions(root: Path, *names: str) -> dict[str, str]:
     """File below root -> version, of files and of all that folders hold."""
     found: dict[str, str] = {}
     for name in names:

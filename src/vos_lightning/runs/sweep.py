@@ -103,9 +103,10 @@ def write_manifest(overrides: Sequence[str]) -> Path:
     """Writes the manifest of a sweep that is launched. A run that cannot be made has no folders in it."""
     from vos_lightning.runs.folder import write_json
 
+    path = manifest_path(overrides, sweep_of(overrides))
+    path.unlink(missing_ok=True)  # that of a launch before
     known: dict[Any, str] = {}
     cells = [{**vars(cell), **_folders(cell, known)} for cell in expand(overrides)]
-    path = manifest_path(overrides, sweep_of(overrides))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"overrides": list(overrides), "cells": cells})
     return path
@@ -125,8 +126,8 @@ def _folders(cell: Cell, known: dict[Any, str]) -> dict[str, str]:
 def launched(overrides: Sequence[str]) -> list[Cell]:
     """The runs of a sweep as its manifest says that they were launched; those of `expand` if there is none.
 
-    The data and the places of runs are those of the present configuration, so that a manifest of others makes
-    no files anywhere; and so is all of a run that had no folders at its launch.
+    Data, places of runs and published figures are those of the present configuration, so that a manifest
+    of others makes no files anywhere; and so is all of a run that had no folders at its launch.
 
     Raises InputError for a manifest of another shape or of another sweep, and errors as `expand`.
     """
@@ -142,8 +143,13 @@ def launched(overrides: Sequence[str]) -> list[Cell]:
         if here is None:
             raise InputError(f"{path}: holds runs of another sweep; launch the sweep again.")
         kept = {} if cell.training is None else cell.config
-        found.append(replace(cell, config={**here, **kept, "run": here["run"], "data": here["data"]}))
+        found.append(replace(cell, config={**here, **kept, **_present(here)}))
     return found
+
+
+def _present(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the present configuration stands for that of a launch: places, data, and what a table shows."""
+    return {node: config[node] for node in ("run", "data", "table")}
 
 
 def read_manifest(path: Path) -> list[Cell] | None:
@@ -179,8 +185,12 @@ class Manifest(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Writes it, unless another sweeper than Hydra's own decides on the runs.
 
-        What cannot be swept or written is left to Hydra and to the runs, which say so.
+        What cannot be swept is left to Hydra and to the runs, which say so.
         """
-        if "table" in config and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-            with suppress(InputError, HydraException, OmegaConfBaseException, OSError):
+        if "table" not in config or not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+            return
+        try:
+            with suppress(HydraException, OmegaConfBaseException):
                 write_manifest(list(config.hydra.overrides.task))
+        except (InputError, OSError) as error:
+            print(f"No manifest of this sweep ({error}); vos-table will expand it again.", flush=True)

@@ -1,6 +1,5 @@
 """The story of a run: build, claim, fit, evaluate, record. What is there already is not done again."""
 
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from vos_lightning.runs.fitting import fit, kept_checkpoint, quiet
 from vos_lightning.runs.folder import Folder, TrainingFolder, write_json
 from vos_lightning.runs.load import build_network
 from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
-from vos_lightning.runs.run import Run, scored_checkpoint, why_evaluate, why_train
+from vos_lightning.runs.run import Run, known_weights, scored_checkpoint, why_evaluate, why_train
 from vos_lightning.runs.settings import as_values, read_settings
 from vos_lightning.runs.sources import code_version
 from vos_lightning.scoring.rules import Rules, rules_of
@@ -52,17 +51,17 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
         Interrupted: a signal.
     """
     quiet()
-    settings = read_settings(cfg)
-    check_memory(settings.experiment.examples)
-    run = Run.of(settings)
+    code_version()  # of the sources that this process has imported, before they are edited
+    run = Run.of(read_settings(cfg))
     name = name or run.name
-    run.training.check()
     run.evaluation.check()
-    result, waiting = run.evaluation.result(), _to_submit(run)
+    result, waiting = run.result(), _to_submit(run)
     if result is not None:
         say(f"{name}: finished before, {summary(result)}")
     else:
-        if run.first is not None:
+        if run.training.outcome() is not None:
+            say(f"{name}: trained already, scores; {why_evaluate(run.evaluation)}.")
+        elif run.first is not None:
             _train_first(run.first, f"{name}, first run", position)
         work = _build(run, waiting)
         with _logger(run) as logger:
@@ -99,6 +98,8 @@ class Work(NamedTuple):
 def _build(run: Run, waiting: list[Video]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     experiment, machine = run.settings.experiment, run.settings.machine
+    check_memory(experiment.examples)
+    run.training.check()
     device = choose_device(machine.accelerator, machine.device)
     torch.set_num_threads(machine.threads)
     keep_freed_memory()
@@ -106,7 +107,7 @@ def _build(run: Run, waiting: list[Video]) -> Work:
     seed_everything(experiment.seed, verbose=False)
     data_set, slots, loading = experiment.data_set, experiment.fields.slots, machine.loading
     scored = data_set.videos(data_set.score_split, all_frames=experiment.prediction.all_frames)
-    network = build_network(experiment, run.start)
+    network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
     experiment.model.evaluation(network, experiment, "cpu")
     rules = rules_of(data_set, experiment.given)
@@ -114,7 +115,8 @@ def _build(run: Run, waiting: list[Video]) -> Work:
         check_readable(videos, slots, loading.cache, split or "")
     every_frame = module.every_frame if experiment.training.every_frame else None
     data = VideoData(data_set, experiment.examples, slots, experiment.seed, loading, every_frame)
-    data.setup()
+    if run.training.outcome() is None:
+        data.setup()
     return Work(module, data, scored, rules, device)
 
 
@@ -134,7 +136,7 @@ def _fitted(run: Run, work: Work, progress: Progress, logger: "RunLogger | None"
     with folder.claimed(as_values(experiment)):
         outcome = folder.outcome()
         if outcome is not None:
-            say(f"{progress.name}: trained already, scores; {why_evaluate(run.evaluation)}.")
+            folder.set_status("finished", **_step(folder))  # which a kill may have left undone
             return outcome
         step = folder.status().get("step", 0)
         why = f"goes on from step {step}" if step else f"trains; {why_train(folder)}"
@@ -164,7 +166,7 @@ def _evaluated(
     """Scores what was trained unless that is done, and returns what result.json says of it."""
     folder, experiment = run.evaluation, run.settings.experiment
     with folder.claimed(as_values(experiment)):
-        result = folder.result()
+        result = run.result()
         if result is not None:
             return result
         with _recorded(folder):
@@ -175,9 +177,7 @@ def _evaluated(
             choose_arithmetic(experiment.prediction.tf32)
             evaluation = experiment.model.evaluation(work.network, experiment, work.device)
             scores = evaluation.score(work.scored, work.rules, folder.masks)
-            memory = round(peak_memory(work.device) / 2**20)
             result = {
-                **outcome,
                 "scores": scores,
                 "split": experiment.data_set.score_split,
                 "data": experiment.data_set.name,
@@ -185,11 +185,15 @@ def _evaluated(
                 "seed": experiment.seed,
                 "config_hash": folder.hash,
                 "code_version": code_version(),
-                "checkpoint": os.path.relpath(checkpoint, folder.path),
+                "checkpoint": f"../{checkpoint.name}",
+                "checkpoint_hash": outcome["checkpoint_hash"],
+                "training": outcome,
+                "train_seconds": outcome["train_seconds"],
                 "score_seconds": time.monotonic() - started,
                 "timings": [asdict(timing) for timing in evaluation.timings],
-                "peak_memory_mib": max(memory, outcome["peak_memory_mib"]),
+                "peak_memory_mib": round(peak_memory(work.device) / 2**20),
                 "device": device_name(work.device),
+                "threads": run.settings.machine.threads,
                 "submission": None,  # a zip, made once the run is finished
             }
             if logger is not None:
@@ -221,7 +225,7 @@ def _recorded(folder: Folder) -> Iterator[Interruption]:
         if error is raised:
             raise
         raise error from raised
-    folder.set_status("finished")
+    folder.set_status("finished", **_step(folder))
 
 
 def _step(folder: Folder) -> dict[str, int]:
@@ -231,7 +235,7 @@ def _step(folder: Folder) -> dict[str, int]:
 
 def _to_submit(run: Run) -> list[Video]:
     """The videos still to be zipped for a server; if they cannot be read, none, and a line says why."""
-    experiment, result = run.settings.experiment, run.evaluation.result()
+    experiment, result = run.settings.experiment, run.result()
     data_set, split = experiment.data_set, experiment.data_set.submit_split
     if split is None or split not in data_set.splits():
         return []
@@ -251,8 +255,7 @@ def _with_submission(run: Run, result: dict[str, Any], waiting: list[Video]) -> 
     try:
         with folder.claimed(as_values(experiment)):
             check_readable(waiting, experiment.fields.slots, machine.loading.cache, split)
-            checkpoint = scored_checkpoint(run.training)
-            network = build_network(experiment, checkpoint)
+            network = build_network(experiment, known_weights(run.training.path, result))
             torch.set_num_threads(machine.threads)
             choose_arithmetic(experiment.prediction.tf32)
             device = choose_device(machine.accelerator, machine.device)

@@ -61,7 +61,8 @@ class RunLogger(WandbLogger):
 
     def close(self) -> None:
         """Ends the run, so that the next one in this process gets its own."""
-        self.experiment.finish()
+        if self._experiment is not None:  # which a run that only waited for another one has not
+            self.experiment.finish()
 
 
 def _overlay(video: Video, t: int, folder: Path) -> wandb.Image:

@@ -5,14 +5,15 @@ from typing import Annotated
 
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import VideoPrediction
-from vos_lightning.fields import NAME, TRUTH, WEIGHTS, WORD, choice, real, where, whole
+from vos_lightning.fields import ASIDE, NAME, TRUTH, WEIGHTS, WORD, Where, choice, real, whole
 from vos_lightning.layers.backbones import weights_in_words
 from vos_lightning.models.interface import NetworkFields
-from vos_lightning.models.training import Stage, Training
+from vos_lightning.models.training import FROM_SCRATCH, Stage, Training
 
-ONLY_GRU = where("cell", "gru")
-ONLY_NONLOCAL = where("nonlocal_position", "res3", "res4", "res5")
-ONLY_ONE_SHOT = where("mask_input", True)
+ONLY_GRU = Where("cell", "gru")
+ONLY_NONLOCAL = Where("nonlocal_position", "res3", "res4", "res5")
+ONLY_ONE_SHOT = Where("mask_input", True)
+ONE_SHOT, ZERO_SHOT = Where("model.mask_input", True), Where("model.mask_input", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,11 @@ class RVOSFields(NetworkFields):
     Raises InputError for fields that do not go together.
     """
 
-    name: Annotated[str, NAME] = "rvos"
+    name: Annotated[str, NAME, ASIDE] = "rvos"
     architecture: Annotated[str, NAME] = "rvos"
+    slots: Annotated[int, whole(1, 254), Where("mask_input", False)] = 10
     backbone: Annotated[str, WORD] = "resnet101"
-    weights: Annotated[str, WORD, WEIGHTS] = "imagenet"
+    weights: Annotated[str, WORD, WEIGHTS, *FROM_SCRATCH] = "imagenet"
     hidden: Annotated[int, whole(8, 4096, step=8)] = 128
     cell: Annotated[str, choice("lstm", "gru")] = "lstm"
     reset_gates: Annotated[int, whole(1, 2), ONLY_GRU] = 1
@@ -86,9 +88,9 @@ class ClipTraining(Training):
     """
 
     stages: tuple[MaskStage, ...]
-    auxiliary_weight: Annotated[float, real(0)] = 1.0
+    auxiliary_weight: Annotated[float, real(0), Where("model.auxiliary", True)] = 1.0
     unroll: Annotated[int, whole(0)] = 0
-    match_valid_only: Annotated[bool, TRUTH] = False
+    match_valid_only: Annotated[bool, TRUTH, ZERO_SHOT] = False
     compile: Annotated[bool, TRUTH] = False
 
 
@@ -106,7 +108,7 @@ class MaskPrediction(VideoPrediction):
         fit best, as its released code; or are proposals, which read nothing that is given.
     """
 
-    given_frames: Annotated[int, whole(1)] = 2
-    start_at_given: Annotated[bool, TRUTH] = True
+    given_frames: Annotated[int, whole(1), ONE_SHOT] = 2
+    start_at_given: Annotated[bool, TRUTH, ONE_SHOT] = True
     paste_given: Annotated[bool, TRUTH] = True
-    match_given: Annotated[bool, TRUTH] = True
+    match_given: Annotated[bool, TRUTH, ZERO_SHOT] = True

@@ -13,7 +13,7 @@ from vos_lightning.models.interface import Experiment, Model
 from vos_lightning.models.rvos.fields import ClipTraining, MaskPrediction, RVOSFields
 from vos_lightning.models.rvos.module import MaskTraining
 from vos_lightning.models.rvos.network import RVOS
-from vos_lightning.models.rvos.propagate import MaskPropagation
+from vos_lightning.models.rvos.propagate import MaskPropagation, given_to
 from vos_lightning.models.rvos.released import released_weights
 from vos_lightning.models.training import Optimisation
 
@@ -27,8 +27,8 @@ class RVOSModel(Model):
     tags = ("cell", "nonlocal_position")
 
     def given(self, fields: RVOSFields, prediction: MaskPrediction) -> Given:
-        """Masks, unless the slots of a zero-shot network are proposals."""
-        return Given.MASKS if fields.mask_input or prediction.match_given else Given.NOTHING
+        """See `given_to`."""
+        return given_to(fields.mask_input, prediction)
 
     def network(self, fields: RVOSFields) -> RVOS:
         """See `interface.Model`."""

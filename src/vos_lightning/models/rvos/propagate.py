@@ -18,6 +18,11 @@ from vos_lightning.models.rvos.fields import MaskPrediction
 from vos_lightning.models.rvos.network import RVOS
 
 
+def given_to(mask_input: bool, prediction: MaskPrediction) -> Given:
+    """Masks, unless the slots of a zero-shot network are proposals."""
+    return Given.MASKS if mask_input or prediction.match_given else Given.NOTHING
+
+
 class MaskPropagation(Propagation):
     """See `Propagation`; a zero-shot network has `proposals` slots, whatever is given."""
 
@@ -34,7 +39,7 @@ class MaskPropagation(Propagation):
     ) -> None:
         super().__init__(network, prediction, size, device)
         self.proposals = proposals
-        self.given = Given.MASKS if network.mask_input or prediction.match_given else Given.NOTHING
+        self.given = given_to(network.mask_input, prediction)
         self.keeps_given, self.segments_start = prediction.paste_given, not prediction.paste_given
 
     def slots(self, labels: Mapping[int, np.ndarray]) -> int:

@@ -6,14 +6,14 @@ from typing import Annotated
 from vos_lightning import fields as kinds
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import VideoPrediction
-from vos_lightning.fields import TRUTH, WEIGHTS, WORD, choice, real, where, whole
+from vos_lightning.fields import ASIDE, SCORING, TRUTH, WEIGHTS, WORD, Where, choice, real, whole
 from vos_lightning.layers.backbones import weights_in_words
 from vos_lightning.models.interface import NetworkFields
-from vos_lightning.models.training import Stage, Training
+from vos_lightning.models.training import FROM_SCRATCH, Stage, Training
 
-ONLY_BILINEAR = where("upsampling", "bilinear")
-ONLY_VIDEO = where("video", "clip")
-ONLY_DEEPLAB = where("deeplab", True)
+ONLY_BILINEAR = Where("upsampling", "bilinear")
+ONLY_VIDEO = Where("video", "clip")
+ONLY_DEEPLAB = Where("deeplab", True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ class S2SFields(NetworkFields):
     Raises InputError for fields that do not go together.
     """
 
-    name: Annotated[str, kinds.NAME] = "s2s"
+    name: Annotated[str, kinds.NAME, ASIDE] = "s2s"
     architecture: Annotated[str, kinds.NAME] = "s2s"
     backbone: Annotated[str, WORD] = "vgg16"
-    weights: Annotated[str, WORD, WEIGHTS] = "imagenet"
+    weights: Annotated[str, WORD, WEIGHTS, *FROM_SCRATCH] = "imagenet"
     level: Annotated[str, choice("res2", "res3", "res4", "res5")] = "res5"
     fc6: Annotated[bool, TRUTH] = True
     hidden: Annotated[int, whole(8, 4096, step=8)] = 512
@@ -57,17 +57,17 @@ class S2SFields(NetworkFields):
     mask_entry: Annotated[str, choice("channel", "unit")] = "channel"
     activation: Annotated[str, choice("relu", "tanh")] = "relu"
     peepholes: Annotated[str, choice("none", "channel", "cell")] = "none"
-    size: Annotated[tuple[int, int] | None, kinds.or_null(kinds.SIZE), where("peepholes", "cell")] = None
+    size: Annotated[tuple[int, int] | None, kinds.or_null(kinds.SIZE), Where("peepholes", "cell")] = None
     upsampling: Annotated[str, choice("bilinear", "transposed")] = "bilinear"
     units: Annotated[int, whole(1, 16), ONLY_BILINEAR] = 1
     last_unit: Annotated[bool, TRUTH] = False
     norm: Annotated[bool, TRUTH] = False
     video: Annotated[str, choice("none", "clip")] = "none"
-    window: Annotated[int, whole(0), ONLY_VIDEO] = 0
+    window: Annotated[int, whole(0), ONLY_VIDEO, SCORING] = 0
     bn: Annotated[str, choice("clip", "frame", "frozen")] = "clip"
     deeplab: Annotated[bool, TRUTH] = False
     deeplab_network: Annotated[str, WORD, ONLY_DEEPLAB] = "deeplabv3_resnet101"
-    deeplab_weights: Annotated[str, WORD, WEIGHTS, ONLY_DEEPLAB] = "coco"
+    deeplab_weights: Annotated[str, WORD, WEIGHTS, ONLY_DEEPLAB, *FROM_SCRATCH] = "coco"
 
     @property
     def summary(self) -> str:
@@ -114,9 +114,9 @@ class OnlineFields:
     """
 
     enabled: Annotated[bool, TRUTH] = False
-    steps: Annotated[int, whole(1, 100_000), where("enabled", True)] = 200
-    lr: Annotated[float, real(0), where("enabled", True)] = 1e-5
-    pairs: Annotated[int, whole(1, 1024), where("enabled", True)] = 1
+    steps: Annotated[int, whole(1, 100_000), Where("enabled", True)] = 200
+    lr: Annotated[float, real(0), Where("enabled", True)] = 1e-5
+    pairs: Annotated[int, whole(1, 1024), Where("enabled", True)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
