@@ -66,10 +66,6 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     r"_target_: no such field": lambda m: config(m, "model", _target_="os.system"),
     r"model\.architecture=x: unknown": lambda m: config(m, "model", architecture="x"),
     r"model\.name=": lambda m: config(m, "model", name="${oc.env:HOME}/x"),
-    r"table\.cells=": lambda m: config(m, "table", cells=[{"set": 5}]),
-    r"table\.columns=": lambda m: config(m, "table", columns={"J": "J"}),
-    r"table\.published=": lambda m: config(m, "table", published={}),
-    r"table\.others=": lambda m: config(m, "table", others=[{"name": "x", "J": "x"}]),
 }
 
 

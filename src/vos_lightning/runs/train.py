@@ -54,6 +54,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     code_version()  # of the sources that this process has imported, before they are edited
     run = Run.of(read_settings(cfg))
     name = name or run.name
+    run.training.check()
     run.evaluation.check()
     result, waiting = run.result(), _to_submit(run)
     if result is not None:
@@ -99,7 +100,6 @@ def _build(run: Run, waiting: list[Video]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     experiment, machine = run.settings.experiment, run.settings.machine
     check_memory(experiment.examples)
-    run.training.check()
     device = choose_device(machine.accelerator, machine.device)
     torch.set_num_threads(machine.threads)
     keep_freed_memory()
@@ -122,6 +122,7 @@ def _build(run: Run, waiting: list[Video]) -> Work:
 
 def _train_first(first: Run, name: str, position: int) -> None:
     """Trains the run from whose weights another one starts; nothing is scored."""
+    first.training.check()
     if first.training.outcome() is not None:
         return
     if first.first is not None:
@@ -188,7 +189,7 @@ def _evaluated(
                 "checkpoint": f"../{checkpoint.name}",
                 "checkpoint_hash": outcome["checkpoint_hash"],
                 "training": outcome,
-                "train_seconds": outcome["train_seconds"],
+                **{key: outcome[key] for key in ("steps", "parameters", "train_seconds")},
                 "score_seconds": time.monotonic() - started,
                 "timings": [asdict(timing) for timing in evaluation.timings],
                 "peak_memory_mib": round(peak_memory(work.device) / 2**20),
