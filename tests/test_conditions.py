@@ -23,7 +23,8 @@ from vos_lightning.models.catalogue import MODELS
 from vos_lightning.models.interface import Experiment
 from vos_lightning.runs.settings import read_settings
 
-SMALL = ["model.hidden=16", "data.size=[32,64]", "data=synthetic"]
+SMALL = ["data.size=[32,64]", "data=synthetic"]
+SMALLER = {"rvos": ["model.hidden=16"], "s2s": ["model.hidden=16"]}
 VALUES = [True, False, 3, 1, 2, 0.9, (64, 96), "deeplabv3_resnet50", "none"]  # some of each kind but choices
 
 
@@ -123,7 +124,7 @@ def same(a: Experiment, b: Experiment, video: Video) -> bool:
 
 
 def small(case: Case) -> Experiment:
-    overrides = [f"model={case.architecture}", "scale=embedded", *SMALL]
+    overrides = [f"model={case.architecture}", "scale=embedded", *SMALL, *SMALLER.get(case.architecture, [])]
     return read_settings(compose_train(overrides)).experiment
 
 

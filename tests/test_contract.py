@@ -18,7 +18,7 @@ from vos_lightning.data.images import read_mask
 from vos_lightning.data.videos import Video
 from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import read_model_weights
-from vos_lightning.models.catalogue import all_models
+from vos_lightning.models.catalogue import MODELS, all_models
 from vos_lightning.models.interface import Experiment
 from vos_lightning.models.training import TrainingModule
 from vos_lightning.runs.load import load_run
@@ -28,7 +28,7 @@ from vos_lightning.runs.sweep import expand
 from vos_lightning.runs.train import train
 
 OUTSIDE = Path(__file__).parent / "outside"
-ARCHITECTURES = ("rvos", "s2s", "carried")
+ARCHITECTURES = (*MODELS, "carried")
 CONFIGURATIONS = sorted(
     p.stem for place in (CONF, *OUTSIDE.glob("*/conf")) for p in place.glob("model/*.yaml")
 )

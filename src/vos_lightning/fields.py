@@ -117,6 +117,7 @@ class Field:
     """What a dataclass says of one of its fields.
 
     part: the dataclass that the field holds, or of which it holds a tuple if `many`; None for plain values.
+    needed: whether it has no default. real: whether it holds a float, as which 4 and 4.0 are the same.
     marks: ASIDE, SCORING, WEIGHTS or `Where`.
     """
 
@@ -125,6 +126,7 @@ class Field:
     part: type | None
     many: bool
     needed: bool
+    real: bool
     marks: tuple[Any, ...]
 
 
@@ -148,7 +150,8 @@ def _field(field: str, hint: Any, needed: bool) -> Field:
     if kind is None and part is None:
         raise TypeError(f"{field}: needs a Kind in its type, such as Annotated[int, whole(1)].")
     assert part is None or isinstance(part, type)
-    return Field(field, kind, part, many, needed, tuple(n for n in notes if not isinstance(n, Kind)))
+    marks = tuple(note for note in notes if not isinstance(note, Kind))
+    return Field(field, kind, part, many, needed, plain is float, marks)
 
 
 def read(part: type[Part], node: str, values: Any) -> Part:
@@ -196,6 +199,8 @@ def _value(field: Field, place: str, value: Any) -> Any:
     assert field.kind is not None
     if not field.kind.holds(value):
         raise InputError(f"{place}={shown(value)}: {field.kind.wanted}.")
+    if field.real:
+        return float(value)
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,5 +1,6 @@
 """What the command line tools share: errors of input as one sentence."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ def report_errors(program: str) -> Iterator[None]:
         stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
         print(f"{program}: {stop.sentence}", file=sys.stderr)
         sys.exit(128 + stop.number)
+    except BrokenPipeError:  # whoever read the output, such as `head`, wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except ValueError as error:
         if "integer string conversion" not in str(error):
             raise

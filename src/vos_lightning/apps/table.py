@@ -39,9 +39,12 @@ def _show(overrides: list[str], server: Path | None) -> bool:
     print("\n".join(["", title, "", as_text(columns, lines), "", *remarks, *below]))
     more = ["```", *below, "```", ""] if below else []
     markdown = [f"# {title}", "", as_markdown(columns, lines), "", *remarks, "", *more]
-    write_text(folder / f"{name}.md", "\n".join(markdown))
-    write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
-    print(f"\nWritten: {folder / name}.md and .json")
+    if any(row.results for row in table.rows):
+        write_text(folder / f"{name}.md", "\n".join(markdown))
+        write_json(folder / f"{name}.json", tables.as_json(table, columns, lines, remarks))
+        print(f"\nWritten: {folder / name}.md and .json")
+    else:
+        print("\nNothing is written: no run is finished of the sweep with these overrides.")
     if cfg.run.logger is not None:
         from vos_lightning.runs.wandb_log import log_table
 

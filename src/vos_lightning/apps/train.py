@@ -87,7 +87,8 @@ def help_text() -> str:
 def main() -> None:
     """Command line entry."""
     if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
-        print(help_text())
+        with report_errors("vos-train"):
+            print(help_text(), flush=True)
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `report_errors` as they are
     with report_errors("vos-train"), Interruption():

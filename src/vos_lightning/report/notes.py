@@ -57,6 +57,8 @@ def _order(table: Table) -> str:
     rows = [(row.label, a, b) for row, a, b in known if a is not None and b is not None]
     if len(rows) < 2:
         return "Order: too few cells are finished to compare with the paper's."
+    if any(len({row[i] for row in rows}) < len(rows) for i in (1, 2)):
+        return "Order: some cells have equal figures, so there is none to compare with the paper's."
     ours, paper = ([r[0] for r in sorted(rows, key=itemgetter(i), reverse=True)] for i in (1, 2))
     verdict = "came back" if paper == ours else "did not come back"
     return f"The paper's order ({', '.join(paper)}) {verdict}; here {', '.join(ours)}."

@@ -115,8 +115,13 @@ class BestOfStage(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the checkpoint of an epoch that is the best so far."""
         assert isinstance(pl_module, TrainingModule)
-        rule = pl_module.stages[pl_module.entered].rule
-        if rule is not None and rule.figure in trainer.callback_metrics:
+        stage, figures = pl_module.stages[pl_module.entered], trainer.callback_metrics
+        rule = stage.rule
+        if rule is not None and rule.figure not in figures and any(f.startswith("val/") for f in figures):
+            raise InputError(
+                f"train.stages: keep={stage.keep}: validation logs no {rule.figure}; choose another rule."
+            )
+        if rule is not None and rule.figure in figures:
             score = rule.sign * float(trainer.callback_metrics[rule.figure])
             if math.isfinite(score) and (self.score is None or score > self.score):
                 self.score = score

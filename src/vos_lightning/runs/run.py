@@ -190,9 +190,10 @@ def known_weights(folder: Path, record: Mapping[str, Any]) -> Path:
 
 
 def why_train(training: TrainingFolder) -> str:
-    """Why a training is done: in what the nearest one of the same name differs, or that there is none."""
+    """Why a training is done: in what one with the same fields differs, or that there is none."""
     name = training.path.name.rpartition("-")[0]
-    return _why("trained", training, training.path.parent.glob(f"{glob.escape(name)}-*"), "training.json")
+    others = training.path.parent.glob(f"{glob.escape(name)}-*")
+    return _why("trained", training, others, "training.json", {"fields": training.identity["fields"]})
 
 
 def why_evaluate(evaluation: EvaluationFolder) -> str:
@@ -200,9 +201,16 @@ def why_evaluate(evaluation: EvaluationFolder) -> str:
     return _why("scored", evaluation, evaluation.path.parent.iterdir(), "result.json")
 
 
-def _why(done: str, wanted: Folder, others: Iterable[Path], record: str) -> str:
+def _why(
+    done: str, wanted: Folder, others: Iterable[Path], record: str, same: Mapping[str, Any] | None = None
+) -> str:
+    """In what the nearest of other folders differs whose identity has what is in `same`."""
     identities = [_identity_of(path) for path in others if (path / record).is_file()]
-    found = [(changes(there, wanted.identity), there) for there in identities if there is not None]
+    found = [
+        (changes(there, wanted.identity), there)
+        for there in identities
+        if there is not None and all(there.get(key) == value for key, value in (same or {}).items())
+    ]
     if not found:
         return f"not {done} before"
     changed, there = min(found, key=lambda pair: sum(map(len, pair[0].values())))

@@ -221,7 +221,7 @@ def _recorded(folder: Folder) -> Iterator[Interruption]:
         if isinstance(error, Interrupted):
             rest = f"goes on from step {step['step']}" if step else "scores again"
             error.sentence = f"{folder.path}: interrupted; the same command {rest}."
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise unwritable(folder.path, error) from error
         if error is raised:
             raise
