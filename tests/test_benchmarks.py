@@ -21,7 +21,7 @@ SIZE = (70, 102)  # no multiple of 4
 @pytest.mark.parametrize(
     ("case", "rows"),
     [
-        (partial(inference.rows, SMALL, SIZE, frames=5, objects=(1, 3), repeats=1), 4),
+        (partial(inference.rows, SMALL, SIZE, frames=5, objects=(3,), repeats=1), 2),
         (partial(training.rows, SMALL, SIZE, batch=2, repeats=1, warmups=1), 2),
         (partial(attention.rows, 2, 16, 5, 7, repeats=1), 1),
         (partial(scoring.rows, 2, 4, (60, 100), 2, repeats=1), 2),
@@ -43,10 +43,10 @@ def test_growth_has_a_line_for_each_number() -> None:
 
 
 def test_the_agreement_of_bf16_is_that_of_a_trained_network(tmp_path: Path) -> None:
-    spec = "{train: 4, val: 2, test: 2, frames: 6, height: 64, width: 96, seed: 0}"
+    spec = "{train: 4, val: 2, test: 1, frames: 4, height: 64, width: 96, seed: 0}"
     overrides = [f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}", f"run.root={tmp_path}"]
     overrides += [f"data.spec={spec}", "train.max_steps=2"]
-    assert "2 test clips: J&F " in agreement.sentence(overrides)
+    assert "1 test clips: J&F " in agreement.sentence(overrides)
 
 
 def allocates(megabytes: int):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vos_lightning.apps import predict, table
 from vos_lightning.configuration import CONF, ROOT, compose_train
 from vos_lightning.data.images import read_mask
 from vos_lightning.errors import InputError
@@ -219,7 +220,7 @@ def test_the_command_line_says_bad_input_in_one_line(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_path):
+def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_path, capsys):
     arguments = ["-m", "sweeps=table3", *overrides, STAGES % 6, "run.jobs=2", "run.loader_workers=1"]
     module = [sys.executable, "-m", "vos_lightning.apps.train", *arguments]
     process = subprocess.Popen(
@@ -245,16 +246,18 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
         assert epochs == [str(n) for n in range(6)]
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
-    again = command("vos-train", *arguments)
-    assert again.stdout.count("finished before") == 2
+    for gates in (1, 2):
+        train(compose_train([*arguments[1:], f"model.reset_gates={gates}"]))
+    assert capsys.readouterr().out.count("finished before") == 2
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
 
     # A cell is lost: the table says so and exits with 1; the other keeps its figures.
     (folders[0] / "result.json").unlink()
-    table = command("vos-table", *arguments[1:])
-    assert table.returncode == 1
-    assert "(trained)" in table.stdout
-    assert "first mask copied" in table.stdout and "colour classifier" in table.stdout
+    with pytest.raises(SystemExit) as ended:
+        table.main(arguments[1:])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 1 and "(trained)" in shown
+    assert "first mask copied" in shown and "colour classifier" in shown
     written = json.loads((tmp_path / "runs/tables/table3-synthetic-embedded.json").read_text())
     assert sorted(run["result"] is None for row in written["rows"] for run in row["runs"]) == [False, True]
 
@@ -311,7 +314,7 @@ def test_a_difference_stands_only_where_data_and_split_are_the_papers(cache, tmp
         tables.build_table(cells, server)
 
 
-def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
+def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path, capsys):
     result = train(compose_train([*overrides, STAGES % 1]))
     folder = next(path.parent for path in tmp_path.glob("runs/*/*/result.json"))
     root = next(path for path in cache.glob("synthetic-*") if path.is_dir())
@@ -332,12 +335,16 @@ def test_predictions_scored_from_disk_equal_the_run(overrides, cache, tmp_path):
     first, given = (p / video / "00000.png" for p in (out, root / "Annotations/480p"))
     assert (read_mask(first) == read_mask(given)).all()
 
-    another = command("vos-predict", folder, tmp_path / "b", "--root", root, "--set", "model.cell=lstm")
-    assert another.returncode == 2 and "a checkpoint of another model" in another.stderr
-    bare = command("vos-predict", folder, tmp_path / "b", "--frames", root / "JPEGImages/480p" / video)
-    assert bare.returncode == 2 and "no mask is given" in bare.stderr
-    assert not (tmp_path / "b").exists()
-    assert command("vos-predict", folder, out, "--root", root).returncode == 2
+    new = tmp_path / "b"
+    for arguments, words in (
+        ((new, "--root", root, "--set", "model.cell=lstm"), "a checkpoint of another model"),
+        ((new, "--frames", root / "JPEGImages/480p" / video), "no mask is given"),
+        ((out, "--root", root), "no empty folder"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            predict.main(list(map(str, (folder, *arguments))))
+        assert ended.value.code == 2 and words in capsys.readouterr().err
+    assert not new.exists()
 
 
 def test_wandb_keeps_a_run_offline_without_an_account(overrides, tmp_path, monkeypatch):
