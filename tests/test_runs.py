@@ -247,7 +247,7 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
     for gates in (1, 2):
-        train(compose_train([*arguments[1:], f"model.reset_gates={gates}"]))
+        train(compose_train([*arguments[1:], "model.nonlocal_position=none", f"model.reset_gates={gates}"]))
     assert capsys.readouterr().out.count("finished before") == 2
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
 
