@@ -103,17 +103,21 @@ class Run:
 
 
 def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
-    """The run that train.first composes, with this one's scale, model and seed; None if there is none."""
+    """The run that train.first composes, with this one's scale, model and seed; None if there is none.
+
+    Raises InputError, which begins with `train.first`, for a configuration that does not suit the model.
+    """
     experiment, machine = settings.experiment, settings.machine
     if not experiment.training.first:
         return None
     cfg = compose_train([f"scale={machine.scale}", *experiment.training.first])
-    if cfg.model.architecture != experiment.fields.architecture:
-        raise InputError("train.first: must compose a run of the same model.architecture; correct its list.")
     with open_dict(cfg):  # before anything is resolved, since other parts may refer to the model
         cfg.model, cfg.seed = as_plain(experiment.fields), experiment.seed
-    placed = replace(machine, dir=None)
-    return Run.of(Settings(read_settings(cfg).experiment, placed, settings.dashboard), known)
+    try:
+        first = read_settings(cfg).experiment
+    except InputError as error:  # such as a field of another model
+        raise InputError(f"train.first: {error}") from error
+    return Run.of(Settings(first, replace(machine, dir=None), settings.dashboard), known)
 
 
 def training_identity(experiment: Experiment, first: Run | None, known: dict[Any, str]) -> dict[str, Any]:
