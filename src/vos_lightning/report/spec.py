@@ -1,4 +1,4 @@
-"""The node `table` of a sweep, which a manifest may bring from strangers."""
+"""The node `table` of a sweep, checked before a table is made of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
