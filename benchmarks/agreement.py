@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vos_lightning.configuration import compose_train, cores
+from vos_lightning.data.videos import Video
 from vos_lightning.evaluation.videos import VideoEvaluation
 from vos_lightning.runs.load import load_run
 from vos_lightning.runs.run import Run
@@ -24,7 +25,8 @@ def sentence(overrides: Iterable[str] = ()) -> str:
     fp32, bf16 = (_evaluation(folder, precision) for precision in ("fp32", "bf16"))
     scores = [
         score_video(fp32.masks(video), bf16.masks(video), name=video.name)
-        for video in data_set.videos(data_set.score_split)
+        for video in data_set.samples(data_set.score_split)
+        if isinstance(video, Video)
     ]
     total = summarise(scores)
     return (

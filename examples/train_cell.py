@@ -11,7 +11,7 @@ import sys
 from pytorch_lightning import Trainer, seed_everything
 
 from vos_lightning.configuration import compose_train
-from vos_lightning.data.modules import VideoData
+from vos_lightning.data.modules import TrainingData
 from vos_lightning.runs.load import build_network
 from vos_lightning.runs.settings import read_settings
 
@@ -26,7 +26,7 @@ def train(overrides: list[str]) -> dict[str, float]:
     network = build_network(experiment, start=None)
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
     data_set, slots = experiment.data_set, experiment.fields.slots
-    data = VideoData(data_set, experiment.examples, slots, experiment.seed, settings.machine.loading)
+    data = TrainingData(data_set, experiment.examples, slots, experiment.seed, settings.machine.loading)
     trainer = Trainer(max_epochs=experiment.training.epochs, logger=False, enable_checkpointing=False)
     trainer.fit(module, datamodule=data)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from vos_lightning import configuration
 from vos_lightning.apps import train as apps_train
 from vos_lightning.configuration import compose_train, cores
-from vos_lightning.data.modules import VideoData
+from vos_lightning.data.modules import TrainingData
 from vos_lightning.devices import choose_arithmetic, choose_device
 from vos_lightning.errors import InputError
 from vos_lightning.runs import train as training
@@ -96,7 +96,7 @@ def test_memory_is_pinned_for_a_run_on_cuda_alone(two_gpus, tmp_path):
     settings = read_settings(compose_train([spec, f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}"]))
     experiment = settings.experiment
     loading = settings.machine.loading
-    data = VideoData(experiment.data_set, experiment.examples, experiment.fields.slots, 0, loading)
+    data = TrainingData(experiment.data_set, experiment.examples, experiment.fields.slots, 0, loading)
     data.setup()
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert not data.val_dataloader().pin_memory

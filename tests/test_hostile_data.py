@@ -19,9 +19,8 @@ from vos_lightning.data.clips import check_readable
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.examples import SingleObjects, Windows
 from vos_lightning.data.images import read_frame, read_mask, write_mask
-from vos_lightning.data.modules import Loading, VideoData
-from vos_lightning.data.sets import Davis2017
-from vos_lightning.data.videos import fingerprint
+from vos_lightning.data.modules import Loading, TrainingData
+from vos_lightning.data.sets import Davis2017, fingerprint
 from vos_lightning.data.youtube_meta import read_meta
 from vos_lightning.data.youtube_vos import load_youtube_vos
 from vos_lightning.errors import InputError
@@ -154,7 +153,7 @@ def test_a_split_without_objects_is_named(davis: Path, split: str) -> None:
         drawn = examples(
             size=(24, 32), clip_length=2, batch_size=1, augment=False, image_warp="nearest", val_clips=1
         )
-        clips = VideoData(data_set, drawn, 10, 0, Loading())
+        clips = TrainingData(data_set, drawn, 10, 0, Loading())
         with pytest.raises(InputError, match=f"split {split}: none of its 1 videos has an object"):
             clips.setup()
 

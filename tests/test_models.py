@@ -400,7 +400,7 @@ def test_every_parameter_learns(fields: dict) -> None:
     ("fields", "named"),
     [
         ({"cell": "rnn"}, "model.cell=rnn"),
-        ({"recurrence": "none"}, "model.recurrence=none"),
+        ({"recurrence": "x"}, "model.recurrence=x"),
         ({"nonlocal_position": "res2"}, "model.nonlocal_position=res2"),
         ({"nonlocal_position": "res3", "affinity": "x"}, "model.affinity=x"),
         ({"cell": "gru", "reset_gates": 3}, "model.reset_gates=3"),

@@ -12,9 +12,9 @@ from vos_lightning.configuration import compose_train
 from vos_lightning.data.clips import ClipDataset, check_readable
 from vos_lightning.data.counts import FORMATS, Counts, formats_of
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.sets import DataSet
+from vos_lightning.data.sets import DataSet, fingerprint
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
-from vos_lightning.data.videos import Video, fingerprint
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.runs.settings import read_settings
 

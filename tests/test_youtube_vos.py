@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 from vos_lightning.data.clips import ClipDataset, check_first_masks, check_readable
 from vos_lightning.data.files import ZipMember
 from vos_lightning.data.images import read_mask, write_mask
+from vos_lightning.data.sets import fingerprint
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
-from vos_lightning.data.videos import Video, fingerprint
+from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import (
     SPLITS,
     categories_of_training,

@@ -44,7 +44,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from vos_lightning.data.videos import Given
     from vos_lightning.devices import choose_arithmetic
     from vos_lightning.runs.load import load_run
     from vos_lightning.runs.memory import keep_freed_memory, peak_memory
@@ -62,7 +61,7 @@ def _predict(args: argparse.Namespace) -> None:
     keep_freed_memory()
     choose_arithmetic(experiment.prediction.tf32)
     evaluation = experiment.model.evaluation(network, experiment, device)
-    takes_masks = experiment.given is Given.MASKS
+    takes_masks = experiment.given.has_masks
     for video in videos:
         if takes_masks and not any(video.masks):
             raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")

@@ -1,17 +1,18 @@
-"""What a training step is made of: how clips are drawn from the videos of a split.
+"""What a training step is made of: how clips are drawn from the videos of a split, or images from it.
 
 Shapes: B batch, T frames of a clip, O object slots, H W pixels of the network's input.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler
+from vos_lightning.data.clips import Augmentation, ClipDataset, EpochSampler, FixedSampler, check_readable
 from vos_lightning.data.object_clips import Draw, DrawSampler, ObjectClips
 from vos_lightning.data.small_frames import FrameCache
 from vos_lightning.data.videos import Video
+from vos_lightning.errors import InputError
 from vos_lightning.fields import SIZE, TRUTH, Where, choice, pair_or, whole
 
 
@@ -30,7 +31,11 @@ class Examples(ABC):
 
     size: (H, W). batch_size: B. augment: whether training examples are flipped and warped. val_clips:
     validation examples an epoch, at most, spread evenly; 0 takes all.
+
+    kind: of the samples that it draws from, see `DataSet.kind`.
     """
+
+    kind: ClassVar[type]
 
     size: Annotated[tuple[int, int], SIZE]
     batch_size: Annotated[int, whole(1, 4096)]
@@ -53,11 +58,22 @@ class Examples(ABC):
         return ""
 
     @abstractmethod
-    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> Any:
+    def usable(self, samples: Sequence[Any], split: str) -> Sequence[Any]:
+        """Those of a split's samples that can be learnt from. Raises InputError if none has an object."""
+
+    @abstractmethod
+    def check(self, samples: Sequence[Any], slots: int, cache: FrameCache | None, split: str) -> None:
+        """Reads the samples that will be predicted, once, so that a bad file costs no training.
+
+        Raises InputError for one that cannot be used.
+        """
+
+    @abstractmethod
+    def training(self, samples: Any, slots: int, seed: int, cache: FrameCache | None) -> Any:
         """The torch data set that training draws from, see `NamedExamples`.
 
         Args:
-            videos: with masks.
+            samples: with masks.
             slots: O, the highest object id that is accepted.
             seed: with the epoch it decides what is drawn and how it is warped.
             cache: keeps the resized frames; None decodes them every time.
@@ -77,9 +93,7 @@ class Examples(ABC):
         """
 
     @abstractmethod
-    def validation(
-        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
-    ) -> tuple[Any, Any]:
+    def validation(self, samples: Any, slots: int, seed: int, cache: FrameCache | None) -> tuple[Any, Any]:
         """The torch data set of validation, without augmentation, and the keys that it is asked for."""
 
 
@@ -90,8 +104,22 @@ class Clips(Examples):
     clip_length: T, or the shortest and the longest T. image_warp: how warped frames are interpolated.
     """
 
+    kind = Video
+
     clip_length: Annotated[Any, pair_or(whole(2, 200), alone=True, ordered=True)]
     image_warp: Annotated[str, choice("nearest", "bilinear"), Where("augment", True)]
+
+    def usable(self, samples: Sequence[Video], split: str) -> Sequence[Video]:
+        """All of them, if one has an object."""
+        if not any(video.objects for video in samples):
+            raise InputError(
+                f"Data split {split}: none of its {len(samples)} videos has an object; check its masks."
+            )
+        return samples
+
+    def check(self, samples: Sequence[Video], slots: int, cache: FrameCache | None, split: str) -> None:
+        """See `check_readable`."""
+        check_readable(samples, slots, cache, split)
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -124,9 +152,9 @@ class Windows(Clips):
 
     weigh_absent: Annotated[bool, TRUTH] = True
 
-    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ClipDataset:
+    def training(self, samples: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ClipDataset:
         """The windows, augmented."""
-        return self._windows(videos, slots, self.augmentation, seed, cache)
+        return self._windows(samples, slots, self.augmentation, seed, cache)
 
     def order(
         self, count: int, seed: int, start: tuple[int, int], every_frame: Callable[[int], bool]
@@ -135,10 +163,10 @@ class Windows(Clips):
         return EpochSampler(count, seed, start)
 
     def validation(
-        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
+        self, samples: list[Video], slots: int, seed: int, cache: FrameCache | None
     ) -> tuple[ClipDataset, FixedSampler]:
         """The windows as they are."""
-        windows = self._windows(videos, slots, None, seed, cache)
+        windows = self._windows(samples, slots, None, seed, cache)
         return windows, FixedSampler(len(windows), self.val_clips)
 
     def _windows(
@@ -170,9 +198,9 @@ class SingleObjects(Clips):
         """See `Examples.epoch_note`."""
         return f" of {self.samples} clips" if self.samples else ""
 
-    def training(self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ObjectClips:
+    def training(self, samples: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ObjectClips:
         """The objects or videos to draw from, augmented."""
-        return ObjectClips(videos, self.size, self.augmentation, seed, cache, self.draw, self.clip_start)
+        return ObjectClips(samples, self.size, self.augmentation, seed, cache, self.draw, self.clip_start)
 
     def order(
         self, count: int, seed: int, start: tuple[int, int], every_frame: Callable[[int], bool]
@@ -181,10 +209,10 @@ class SingleObjects(Clips):
         return DrawSampler(self.samples or count, self.batch_size, self.lengths, seed, every_frame, start)
 
     def validation(
-        self, videos: list[Video], slots: int, seed: int, cache: FrameCache | None
+        self, samples: list[Video], slots: int, seed: int, cache: FrameCache | None
     ) -> tuple[ObjectClips, list[Draw]]:
         """A clip of the shortest length for each object."""
-        clips = ObjectClips(videos, self.size, None, seed, cache, "object", self.clip_start)
+        clips = ObjectClips(samples, self.size, None, seed, cache, "object", self.clip_start)
         keys = FixedSampler(len(clips), self.val_clips)
         return clips, [Draw(0, index, self.lengths[0]) for _, index in keys]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,14 @@ VOID = 255
 FORMATS = ("JPEG", "PNG", "BMP")  # others have readers in Pillow that start programs or read at length
 MOST_PIXELS = 64_000_000  # of an image
 DEEP = ("I", "F")  # Pillow's modes of more than 8 bits start with one of these
+
+
+class Shown(NamedTuple):
+    """A picture for a dashboard: its caption, a frame (H, W, 3), and a mask (H, W) laid over it."""
+
+    caption: str
+    frame: np.ndarray
+    ids: np.ndarray
 
 
 def voc_palette() -> list[int]:

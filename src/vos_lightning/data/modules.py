@@ -5,7 +5,7 @@ Shapes: see `examples`.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,8 @@ from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import EpochSampler
 from vos_lightning.data.examples import Examples, no_epoch
-from vos_lightning.data.sets import DataSet
+from vos_lightning.data.sets import DataSet, Sample
 from vos_lightning.data.small_frames import FrameCache
-from vos_lightning.data.videos import Video
-from vos_lightning.errors import InputError
 from vos_lightning.processes import begin_worker
 
 # The way to start loader processes, since that of a sweep's own processes, joblib's, starts none.
@@ -35,13 +33,13 @@ class Loading:
     cache: FrameCache | None = None
 
 
-class VideoData(LightningDataModule):
-    """Batches of `Clip` from a data set's training and validation splits.
+class TrainingData(LightningDataModule):
+    """Batches from a data set's training and validation splits, of the type that the examples have.
 
     Args:
-        data_set: where videos come from.
-        examples: how clips are drawn from them.
-        slots: O, the highest object id that is accepted.
+        data_set: where videos or images come from.
+        examples: how training draws from them.
+        slots: O, how many objects an example may hold.
         seed: decides order and augmentation, with the epoch.
         loading: see `Loading`.
         every_frame: whether the clips of an epoch run over frames without annotation too; None if none do.
@@ -60,24 +58,20 @@ class VideoData(LightningDataModule):
         self.data_set, self.examples, self.loading = data_set, examples, loading
         self.slots, self.seed, self.every_frame = slots, seed, every_frame
         self.start = (0, 0)  # epoch and batch at which training goes on
-        self.train_clips: Any = None
+        self.train_examples: Any = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Lists the clips, once. Raises InputError for a split that cannot be read or has no object."""
-        if self.train_clips is not None:
+        """Lists the examples, once. Raises InputError for a split that cannot be read or has no object."""
+        if self.train_examples is not None:
             return
         how = (self.slots, self.seed, self.loading.cache)
-        videos = self._videos(self.data_set.train_split, self.every_frame is not None)
-        self.train_clips = self.examples.training(videos, *how)
-        self.val_clips, self.val_keys = self.examples.validation(self._videos(self.data_set.val_split), *how)
+        samples = self._samples(self.data_set.train_split, self.every_frame is not None)
+        self.train_examples = self.examples.training(samples, *how)
+        val = self._samples(self.data_set.val_split)
+        self.val_examples, self.val_keys = self.examples.validation(val, *how)
 
-    def _videos(self, split: str, all_frames: bool = False) -> list[Video]:
-        videos = self.data_set.videos(split, all_frames=all_frames)
-        if not any(video.objects for video in videos):
-            raise InputError(
-                f"Data split {split}: none of its {len(videos)} videos has an object; check its masks."
-            )
-        return videos
+    def _samples(self, split: str, all_frames: bool = False) -> Sequence[Sample]:
+        return self.examples.usable(self.data_set.samples(split, all_frames=all_frames), split)
 
     @property
     def train_batches(self) -> int:
@@ -94,23 +88,23 @@ class VideoData(LightningDataModule):
         self.start = divmod(state_dict["step"], self.train_batches)
 
     def names(self, epoch: int, batch: int) -> list[str]:
-        """The videos and frames of a training batch."""
+        """The videos and frames, or the images, of a training batch."""
         size = self.examples.batch_size
         keys = self._order().keys(epoch)[batch * size :][:size]
-        return [self.train_clips.name(key) for key in keys]
+        return [self.train_examples.name(key) for key in keys]
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of `Clip`, in an order that seed and epoch decide, from `start` on."""
+        """Batches in an order that seed and epoch decide, from `start` on."""
         order = self._order()
-        return self._loader(self.train_clips, order, drop_last=len(order) >= self.examples.batch_size)
+        return self._loader(self.train_examples, order, drop_last=len(order) >= self.examples.batch_size)
 
     def _order(self) -> EpochSampler:
         start = (self.start[0], self.start[1] * self.examples.batch_size)
-        return self.examples.order(len(self.train_clips), self.seed, start, self.every_frame or no_epoch)
+        return self.examples.order(len(self.train_examples), self.seed, start, self.every_frame or no_epoch)
 
     def val_dataloader(self) -> DataLoader:
-        """Batches of `Clip` as they are."""
-        return self._loader(self.val_clips, self.val_keys)
+        """Batches of examples as they are."""
+        return self._loader(self.val_examples, self.val_keys)
 
     def _loader(self, clips: Any, keys: Any, drop_last: bool = False) -> DataLoader:
         workers = self.loading.workers

@@ -1,13 +1,15 @@
-"""The data sets: which videos each has, and by which benchmark's rules they are scored."""
+"""The data sets: which videos or images each has, and by which benchmark's rules they are scored."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.instances import Image
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
@@ -17,15 +19,30 @@ from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_
 from vos_lightning.errors import InputError
 from vos_lightning.fields import ASIDE, FOLDER, NAME, SCORING, TRUTH, WORD, choice, list_of, or_null, whole
 
+Sample = Video | Image  # what a data set consists of, has a name and is told apart by `described`
+
+
+def fingerprint(samples: Iterable[Sample]) -> str:
+    """12 hex digits that change when what any sample is described by does, see `Video.described`."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(sample.described().encode())
+    return digest.hexdigest()[:12]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(ABC):
     """A data set and which of its splits do what.
 
+    benchmark: by whose rules it is scored, see `scoring.rules`. kind: of its samples.
+
     name: its key in DATA_SETS. train_split: the split that is trained on. val_split: the one that is watched
     each epoch. score_split: the one that is scored after training. submit_split: the one that is predicted
     and zipped for a server, if its list is there; None zips none.
     """
+
+    benchmark: ClassVar[str]
+    kind: ClassVar[type]
 
     name: Annotated[str, NAME]
     train_split: Annotated[str, NAME] = "train"
@@ -34,8 +51,10 @@ class DataSet(ABC):
     submit_split: Annotated[str | None, or_null(FOLDER), ASIDE] = None
 
     @abstractmethod
-    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
-        """The videos of a split.
+    def samples(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> Sequence[Sample]:
+        """The videos or images of a split.
 
         Args:
             split: name of a list.
@@ -52,7 +71,25 @@ class DataSet(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Davis2017(DataSet):
+class VideoSet(DataSet):
+    """A data set of videos."""
+
+    benchmark = "davis"
+    kind: ClassVar[type] = Video
+
+    @abstractmethod
+    def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
+        """The videos of a split; arguments and errors as `samples`."""
+
+    def samples(
+        self, split: str, first_mask_only: bool = False, all_frames: bool = False
+    ) -> Sequence[Sample]:
+        """The videos of a split."""
+        return self.videos(split, first_mask_only, all_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Davis2017(VideoSet):
     """DAVIS-2017 below `root`, see `load_davis`: several objects a video."""
 
     year: ClassVar[int] = 2017
@@ -128,7 +165,7 @@ def _say_left_out(field: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic(DataSet):
+class Synthetic(VideoSet):
     """The embedded data set, written below `cache` when first asked for."""
 
     cache: Annotated[str, WORD, ASIDE]
@@ -145,7 +182,7 @@ class Synthetic(DataSet):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic2016(DataSet):
+class Synthetic2016(VideoSet):
     """The embedded twin of DAVIS-2016, written below `cache` when first asked for."""
 
     cache: Annotated[str, WORD, ASIDE]
@@ -188,13 +225,15 @@ class Synthetic192(Synthetic2016):
 
 
 @dataclass(frozen=True, kw_only=True)
-class YouTube(DataSet):
+class YouTube(VideoSet):
     """What YouTube-VOS and its embedded twin share, see `load_youtube_vos`.
 
     portion: percent of the training videos. train_list, val_list: files with the videos of train-80 and
     train-20. protocol: see `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training
     videos.
     """
+
+    benchmark = "youtube_vos"
 
     portion: Annotated[int, whole(1, 100)] = 100
     train_list: Annotated[str | None, or_null(WORD), ASIDE] = None

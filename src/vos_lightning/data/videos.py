@@ -4,7 +4,6 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some vi
 void.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,11 +18,21 @@ from vos_lightning.errors import InputError
 
 
 class Given(Enum):
-    """What a model is told of a video: the mask of each object where it starts, nothing, or scribbles."""
+    """What a model is told of a video.
+
+    MASKS: the mask of each object where it starts. MATCHED: nothing, but what it finds is named by those
+    masks. NOTHING. SCRIBBLES: a user's.
+    """
 
     MASKS = "masks"
+    MATCHED = "matched"
     NOTHING = "nothing"
     SCRIBBLES = "scribbles"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether first masks are needed, be it to name what is found."""
+        return self in (Given.MASKS, Given.MATCHED)
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,12 @@ class Video:
             return tuple(range(len(self)))
         return tuple(sorted({t for times in self.presence.values() for t in times} | set(self.annotated)))
 
+    def described(self) -> str:
+        """Text that changes when a file is added, renamed or resized, or an object is listed elsewhere."""
+        listed = "" if self.presence is None else f"{self.presence} {self.categories}\n"
+        files = (path for path in (*self.frames, *self.masks) if path is not None)
+        return listed + "".join(f"{self.name}/{path.name} {file_size(path)}\n" for path in files)
+
     def given(self) -> dict[int, np.ndarray]:
         """The given masks by their frames, (H, W) uint8: ids of objects that start there, else background.
 
@@ -148,18 +163,3 @@ def video_of(name: str, frames: tuple[File, ...], masks: tuple[File | None, ...]
             if i not in (0, VOID):
                 presence[i] = (*presence.get(i, ()), t)
     return Video(name, frames, masks, presence=presence) if presence else plain
-
-
-def fingerprint(videos: list[Video]) -> str:
-    """12 hex digits that change when a file of the videos is added, removed, renamed or resized.
-
-    They also change when objects are listed in other frames or categories.
-    """
-    digest = hashlib.sha256()
-    for video in videos:
-        if video.presence is not None:
-            digest.update(f"{video.presence} {video.categories}\n".encode())
-        for path in (*video.frames, *video.masks):
-            if path is not None:
-                digest.update(f"{video.name}/{path.name} {file_size(path)}\n".encode())
-    return digest.hexdigest()[:12]

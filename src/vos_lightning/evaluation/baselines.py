@@ -1,17 +1,25 @@
-"""Two ways to carry the first mask through a clip without learning: floors for a trained model.
+"""Predictions without learning: floors for a trained model that is told as much.
 
 Shapes: T frames of H x W pixels, K classes: background, then the objects.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import linear_sum_assignment
+from skimage.segmentation import slic
 
-from vos_lightning.data.images import VOID
+from vos_lightning.data.images import VOID, resize_labels
 from vos_lightning.data.videos import Given, Video
+from vos_lightning.scoring.measures import jaccard
 
 BINS = 32  # Histogram bins per colour channel.
+SEGMENTS = 10  # as many as the zero-shot models have slots
+KEYS = 16  # frames of a video that are divided into segments
+SMALL = 96  # height at which a video is divided into segments, in pixels
 
 
 def copy_first_mask(video: Video) -> Iterator[np.ndarray]:
@@ -67,11 +75,63 @@ def _bin_of(frame: np.ndarray) -> np.ndarray:
     return (r * BINS + g) * BINS + b
 
 
-BASELINES: dict[Given, dict[str, Callable[[Video], Iterator[np.ndarray]]]] = {
-    Given.MASKS: {"first mask copied": copy_first_mask, "colour classifier": classify_colours}
+def colour_segments(video: Video) -> Iterator[np.ndarray]:
+    """Divides a video into `SEGMENTS` volumes of even colour and place; yields T masks (H, W) uint8.
+
+    They come from SLIC (Achanta et al. 2012) over `KEYS` frames at once, shrunk to a height of `SMALL`; the
+    frames between have the segments of the nearest one. There is next to no background.
+    """
+    keys = np.linspace(0, len(video) - 1, min(KEYS, len(video))).round().astype(int)
+    small = np.stack([_shrunk(video.frame(int(t))) for t in keys])
+    volumes = slic(small, SEGMENTS, channel_axis=-1, start_label=1)
+    volumes[volumes > SEGMENTS] = 0  # of the few more that SLIC may make
+    size = video.frame(0).shape[:2]
+    for t in range(len(video)):
+        yield resize_labels(volumes[np.abs(keys - t).argmin()].astype(np.uint8), size)
+
+
+def matched_segments(video: Video) -> Iterator[np.ndarray]:
+    """Names the `colour_segments` of a video by the first masks; yields T masks (H, W) uint8 of ids.
+
+    An object has the segment that the Hungarian method finds by Jaccard in the frame where it starts; it
+    keeps it, and later objects choose among those that are left.
+    """
+    given, names = video.given(), np.zeros(SEGMENTS + 1, np.uint8)
+    for t, segments in enumerate(colour_segments(video)):
+        new = np.unique(given[t][given[t] > 0]) if t in given else np.array([], np.uint8)
+        free = np.flatnonzero(names == 0)[1:]
+        costs = [[1 - jaccard(given[t] == i, segments == segment) for segment in free] for i in new]
+        for row, column in zip(*linear_sum_assignment(costs or np.zeros((0, 0))), strict=True):
+            names[free[column]] = new[row]
+        yield names[segments]
+
+
+def _shrunk(frame: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(frame)
+    return np.asarray(image.resize((round(SMALL * image.width / image.height), SMALL)))
+
+
+Baseline = Callable[[Any], Iterator[Any]]  # makes of a sample what the rules of its benchmark take
+
+
+def _of_asked(masks: Callable[[Video], Iterator[np.ndarray]]) -> Baseline:
+    """The masks of the frames alone that a data set asks for."""
+    return lambda video: (mask for t, mask in enumerate(masks(video)) if t in video.asked)
+
+
+BASELINES: dict[tuple[type, Given], dict[str, Baseline]] = {
+    (Video, Given.MASKS): {
+        "first mask copied": _of_asked(copy_first_mask),
+        "colour classifier": _of_asked(classify_colours),
+    },
+    (Video, Given.MATCHED): {"best of ten colour segments": _of_asked(matched_segments)},
+    (Video, Given.NOTHING): {"ten colour segments": _of_asked(colour_segments)},
 }
 
 
-def baselines_of(given: Given) -> dict[str, Callable[[Video], Iterator[np.ndarray]]]:
-    """Name -> masks of a video, from what a model is given too; a model is set beside these alone."""
-    return BASELINES.get(given, {})
+def baselines_of(kind: type, given: Given) -> Mapping[str, Baseline]:
+    """Name -> predictions for a sample of a kind, from what a model is given too.
+
+    A model is set beside these alone.
+    """
+    return BASELINES.get((kind, given), {})

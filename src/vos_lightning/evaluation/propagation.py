@@ -145,14 +145,14 @@ class Propagation(ABC):
 
         Args:
             frames: (h, w, 3) uint8 RGB, all of one size.
-            given: frame -> ids (h, w) uint8; nothing of it is read unless masks are what `given` says.
+            given: frame -> ids (h, w) uint8; nothing of it is read unless `Propagation.given` has masks.
 
         Raises:
             InputError: no mask is given to a network that takes them, one has another size than its frame or
                 an id without a slot, or frames have different sizes.
         """
         labels = self._labels(given)
-        if self.given is Given.MASKS and not labels:
+        if self.given.has_masks and not labels:
             raise InputError("No mask is given; this model needs the first mask of each object.")
         slots, frames = self.slots(labels), _checked(frames, labels)
         if slots == 0:
@@ -161,7 +161,7 @@ class Propagation(ABC):
             yield from self.soft_masks(frames, labels, slots)
 
     def _labels(self, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        return first_masks(given) if self.given is Given.MASKS else {}
+        return first_masks(given) if self.given.has_masks else {}
 
     def encoded(self, frames: Iterator[np.ndarray]) -> Iterator[tuple[Tensor, Any]]:
         """Each frame as the network's input (1, 3, H, W) with its features, encoded a few at a time."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vos_lightning.data.images import write_mask
+from vos_lightning.data.images import Shown, read_mask, write_mask
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.evaluation.propagation import Propagation
 from vos_lightning.scoring.rules import Rules
@@ -21,7 +21,7 @@ from vos_lightning.scoring.submission import server_layout, zip_masks
 
 @dataclass
 class Timing:
-    """What one video cost: its frames, seconds of segmenting it and, before, of online learning."""
+    """What one video or image cost: its frames, seconds of segmenting it and, before, of online learning."""
 
     video: str
     frames: int = 0
@@ -50,7 +50,7 @@ class VideoEvaluation:
         """Yields the mask of every frame, (h, w) uint8, from the objects' first masks."""
         timing, started = Timing(video.name), time.monotonic()
         self.timings.append(timing)
-        given = video.given() if self.given is Given.MASKS else {}
+        given = video.given() if self.given.has_masks else {}
         along = self.propagation
         if along.adapts and video.objects:
             t = min(video.starts.values())
@@ -81,6 +81,12 @@ class VideoEvaluation:
         _clear(folder)
         return rules.summary([rules.score(video, self.write(video, folder)) for video in videos])
 
+    def shown(self, video: Video, folder: Path) -> list[Shown]:
+        """The masks at a quarter, a half and the end of a video."""
+        times = [video.asked[len(video.asked) * quarters // 4] for quarters in (1, 2)] + [video.asked[-1]]
+        files = {t: folder / video.name / f"{video.frames[t].stem}.png" for t in times}
+        return [Shown(f"{video.name}, frame {t}", video.frame(t), read_mask(files[t])) for t in times]
+
     def submit(self, videos: Sequence[Video], archive: Path) -> Path:
         """Segments videos that have first masks only and zips the masks for their server, see `zip_masks`."""
         folder = archive.with_suffix("")
@@ -88,7 +94,7 @@ class VideoEvaluation:
         for video in videos:
             for _ in self.write(video, folder):
                 pass
-        return zip_masks(folder, archive, videos, server_layout(videos, self.given is Given.MASKS))
+        return zip_masks(folder, archive, videos, server_layout(videos, self.given.has_masks))
 
 
 def _clear(folder: Path) -> None:

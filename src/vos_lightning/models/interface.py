@@ -6,7 +6,7 @@ asks which model it has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from vos_lightning.data.examples import Examples, Windows
+from vos_lightning.data.images import Shown
 from vos_lightning.data.sets import DataSet
-from vos_lightning.data.videos import Given, Video
+from vos_lightning.data.videos import Given
 from vos_lightning.evaluation.propagation import Prediction, VideoPrediction
 from vos_lightning.evaluation.videos import Timing
 from vos_lightning.fields import ASIDE, NAME, whole
@@ -43,20 +44,27 @@ class NetworkFields:
 
 
 class Evaluation(Protocol):
-    """A trained network that is ready to be used; `evaluation.videos.VideoEvaluation` is one along videos."""
+    """A trained network that is ready to be used.
+
+    `evaluation.videos.VideoEvaluation` is one along videos, `evaluation.instances.InstanceEvaluation` one on
+    images.
+    """
 
     @property
     def timings(self) -> list[Timing]:
-        """What each video cost so far."""
+        """What each video or image cost so far."""
 
-    def score(self, videos: Sequence[Video], rules: Rules, folder: Path) -> dict[str, Any]:
-        """Predicts videos into a folder and scores them; returns what `rules` says of all."""
+    def score(self, samples: Any, rules: Rules, folder: Path) -> dict[str, Any]:
+        """Predicts videos or images into a folder and scores them; returns what `rules` says of all."""
 
-    def submit(self, videos: Sequence[Video], archive: Path) -> Path:
-        """Predicts videos and writes the zip that their server takes."""
+    def submit(self, samples: Any, archive: Path) -> Path:
+        """Predicts videos or images and writes the zip that their server takes."""
 
-    def write(self, video: Video, folder: Path) -> Any:
-        """Predicts one video into a folder, step by step as it is iterated."""
+    def write(self, sample: Any, folder: Path) -> Iterator[Any]:
+        """Predicts one video or image into a folder, step by step as it is iterated."""
+
+    def shown(self, sample: Any, folder: Path) -> Sequence[Shown]:
+        """Pictures of what `write` has left in a folder, for a dashboard."""
 
 
 class Model(ABC):
@@ -74,7 +82,7 @@ class Model(ABC):
     tags: tuple[str, ...] = ()
 
     def given(self, fields: Any, prediction: Any) -> Given:
-        """What the network is told of a video's first frame, which decides how it is scored."""
+        """What the network is told of a video or image, which decides how it is scored."""
         return Given.MASKS
 
     @abstractmethod
@@ -109,5 +117,5 @@ class Experiment:
 
     @property
     def given(self) -> Given:
-        """What the network is told of a video's first frame."""
+        """What the network is told of a video or image."""
         return self.model.given(self.fields, self.prediction)

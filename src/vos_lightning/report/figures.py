@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_lightning.data.images import read_mask
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.report.plots import loss_curves, overlay_sheet, position_curves
 from vos_lightning.report.tables import Table
@@ -94,7 +95,7 @@ def _overlays(table: Table, runs: dict[str, Run], path: Path, source: str) -> li
     spread: dict[str, float] = {}
     objects = [_scores(run)["per_object"] for run in runs.values()]
     data_set = table.experiment.data_set
-    videos = {video.name: video for video in data_set.videos(data_set.score_split)}
+    videos = {v.name: v for v in data_set.samples(data_set.score_split) if isinstance(v, Video)}
     for key in objects[0]:
         values = [scores[key]["J"] for scores in objects if key in scores]
         if key.rpartition("_")[0] in videos:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from vos_lightning.data.videos import fingerprint
+from vos_lightning.data.sets import fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.baselines import baselines_of
 from vos_lightning.fields import flatten
@@ -22,15 +22,16 @@ from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import settings_of
 from vos_lightning.runs.sources import baseline_sources
 from vos_lightning.runs.sweep import Cell
-from vos_lightning.scoring.rules import rules_of
+from vos_lightning.scoring.rules import NUMBERS, rules_of
 
 Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
-COLUMNS: Columns = {"J&F": ["JF"], "J": ["J"], "F": ["F"]}
 SECONDS = ("seconds_per_frame", "online_seconds")
 
 
 def figure(result: Mapping[str, Any], key: str) -> float | None:
-    """A figure of a run's result: a score in percent, or seconds a frame or of online learning a video."""
+    """A figure of a run's result: a score in percent or as a number, or seconds a frame or of online learning
+    a video.
+    """
     timings = result.get("timings", [])
     if key == "seconds_per_frame":
         frames = sum(t["frames"] for t in timings)
@@ -38,7 +39,9 @@ def figure(result: Mapping[str, Any], key: str) -> float | None:
     if key == "online_seconds":
         return mean(t["online_seconds"] for t in timings) if timings else None
     value = result["scores"].get(key)
-    return 100 * value if isinstance(value, NUMBER) else None
+    if not isinstance(value, NUMBER):
+        return None
+    return value if key in NUMBERS else 100 * value
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Table:
     @property
     def columns(self) -> Columns:
         """What its columns show; the first is what rows are ordered by."""
-        return self.spec.get("columns") or COLUMNS
+        return _columns(self.spec, self.experiment)
 
     @property
     def main(self) -> Sequence[str]:
@@ -131,6 +134,12 @@ class Table:
         return _mean(row.paper, self.main)
 
 
+def _columns(spec: Mapping[str, Any], experiment: Experiment) -> Columns:
+    """Those of a node `table`, or else the headline of the rules that score an experiment."""
+    headline = rules_of(experiment.data_set, experiment.given).headline
+    return spec.get("columns") or {heading: [key] for heading, key in headline.items()}
+
+
 def _mean(figures: Mapping[str, float] | None, keys: Sequence[str]) -> float | None:
     values = [figures[key] for key in keys if key in figures] if figures else []
     return mean(values) if values else None
@@ -143,13 +152,14 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
         cells: those of a manifest, whose runs were launched; or those of `sweep.expand`, whose runs are
             those that would be.
         server: a YAML file with the server's figures in percent: `cells: [{set: {KEY: VALUE}, J: .., ...}]`,
-            with the keys of the table's columns, JF, J and F unless it has its own.
+            with the keys of the table's columns.
 
     Raises:
         InputError: a server file that cannot be used, a field of a cell, or of the node `table`.
     """
     spec = checked_spec(cells[0].config.get("table"))
-    keys = {key for group in (spec.get("columns") or COLUMNS).values() for key in group}
+    first = settings_of(cells[0].config)
+    keys = {key for group in _columns(spec, first.experiment).values() for key in group}
     entered = _read_server(server, keys) if server else []
     rows: dict[tuple[str, ...], Row] = {}
     known: dict[Any, str] = {}
@@ -158,7 +168,6 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
         if key not in rows:
             rows[key] = Row(cell.values, _entry(spec.get("cells", []), fields), _entry(entered, fields))
         rows[key].runs.append(_run(cell, known))
-    first = next(iter(rows.values())).runs[0].settings
     baselines = _baselines(first.experiment, Path(first.machine.root))
     return Table(spec, list(rows.values()), baselines, first.experiment)
 
@@ -197,18 +206,18 @@ def _read_server(path: Path, known: set[str]) -> Any:
 
 def _baselines(experiment: Experiment, root: Path) -> dict[str, dict[str, float]]:
     """Scores of what learns nothing and is given what the model is, kept in root by what and how."""
-    baselines, data_set = baselines_of(experiment.given), experiment.data_set
+    data_set = experiment.data_set
+    baselines = baselines_of(data_set.kind, experiment.given)
     if not baselines:
         return {}
-    videos, rules = data_set.videos(data_set.score_split), rules_of(data_set, experiment.given)
+    samples, rules = data_set.samples(data_set.score_split), rules_of(data_set, experiment.given)
     version = content_hash(baseline_sources())
-    path = root / f"baselines-{rules.name}-{fingerprint(videos)}-{version}.json"
+    path = root / f"baselines-{rules.name}-{fingerprint(samples)}-{version}.json"
     scores = read_json(path, dict.fromkeys(baselines, dict), needed=len(baselines))
     if scores is None:
         scores = {}
-        for name, masks in baselines.items():
-            done = [rules.score(v, (m for t, m in enumerate(masks(v)) if t in v.asked)) for v in videos]
-            scores[name] = rules.summary(done)
+        for name, predicted in baselines.items():
+            scores[name] = rules.summary([rules.score(sample, predicted(sample)) for sample in samples])
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, scores)
     return scores
@@ -269,7 +278,7 @@ def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]])
     parts = []
     for key in keys:
         known = [value for value in values(key) if value is not None]
-        digits = 2 if key in SECONDS else 1
+        digits = 2 if key in (*SECONDS, *NUMBERS) else 1
         spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
         parts.append(f"{mean(known):.{digits}f}{spread}" if known else "-")
     return "-" if set(parts) == {"-"} else "/".join(parts)

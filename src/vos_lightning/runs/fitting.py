@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from vos_lightning.data.modules import VideoData
+from vos_lightning.data.modules import TrainingData
 from vos_lightning.errors import InputError
 from vos_lightning.layers.weights import load_strictly, read_model_weights
 from vos_lightning.models.training import Training, TrainingModule
@@ -35,7 +35,7 @@ class Fitted(NamedTuple):
 def fit(
     run: Run,
     module: TrainingModule,
-    data: VideoData,
+    data: TrainingData,
     device: torch.device,
     progress: Progress,
     logger: "RunLogger | None",

@@ -43,7 +43,7 @@ RESULT: dict[str, Type] = {
 }
 WORDS = {"training": "training", "first": "first run"}
 NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
-# Types in the scores of a result.json; the first four are always there.
+# Types in the scores of a result.json; the protocol is always there.
 SCORES: dict[str, Type] = {
     **{"protocol": str, "JF": NUMBER, "J": NUMBER, "F": NUMBER},
     **{"per_object": dict, "instances": dict, "position": dict},
@@ -245,8 +245,8 @@ def _has_numbers(row: Any, keys: Iterable[str]) -> bool:
 
 def _fault(scores: Mapping[str, Any]) -> str | None:
     """The first key of scores whose value is of another shape than `scoring.rules` give."""
-    for number, (key, kind) in enumerate(SCORES.items()):
-        if (number < 4 and key not in scores) or (key in scores and not isinstance(scores[key], kind)):
+    for key, kind in SCORES.items():
+        if (key == "protocol" and key not in scores) or (key in scores and not isinstance(scores[key], kind)):
             return key
     for rows, keys in (("per_object", ("J", "F")), ("instances", ("J", "F", "objects"))):
         if not all(_has_numbers(row, keys) for row in scores.get(rows, {}).values()):

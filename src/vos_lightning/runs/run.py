@@ -9,8 +9,7 @@ from typing import Any
 from omegaconf import open_dict
 
 from vos_lightning.configuration import compose_train
-from vos_lightning.data.sets import DataSet
-from vos_lightning.data.videos import fingerprint
+from vos_lightning.data.sets import DataSet, fingerprint
 from vos_lightning.errors import InputError
 from vos_lightning.fields import NAME, SCORING, as_plain, decisive, flatten, shown
 from vos_lightning.layers.weights import weights_hash
@@ -164,7 +163,7 @@ def _fields(experiment: Experiment, *aside: str) -> dict[str, dict[str, Any]]:
 def _version(data_set: DataSet, split: str, all_frames: bool, known: dict[Any, str]) -> str:
     key = data_set, split, all_frames
     if key not in known:
-        known[key] = fingerprint(data_set.videos(split, all_frames=all_frames))
+        known[key] = fingerprint(data_set.samples(split, all_frames=all_frames))
     return known[key]
 
 

@@ -104,6 +104,12 @@ def _experiment(values: Mapping[str, Any]) -> Experiment:
         raise InputError(f"seed={shown(values['seed'])}: {SEED.wanted}.")
     model = model_named(_word(values, "model", "architecture"))
     data_set = data_set_named(_word(values, "data", "name"))
+    if data_set.kind is not model.examples.kind:
+        wanted, there = (f"{kind.__name__.lower()}s" for kind in (model.examples.kind, data_set.kind))
+        raise InputError(
+            f"data.name={values['data']['name']}: has {there}, and model.architecture="
+            f"{values['model']['architecture']} needs {wanted}; choose a data set with them."
+        )
     data = read_parts("data", values["data"], data_set, model.examples)
     return Experiment(
         model=model,

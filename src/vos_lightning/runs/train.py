@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +13,8 @@ from pytorch_lightning import seed_everything
 from torch import nn
 
 from vos_lightning.atomic import unwritable
-from vos_lightning.data.clips import check_readable
-from vos_lightning.data.modules import VideoData
-from vos_lightning.data.videos import Video
+from vos_lightning.data.modules import TrainingData
+from vos_lightning.data.sets import Sample
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.layers.weights import load_strictly, read_model_weights, weights_hash
@@ -29,10 +28,13 @@ from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memo
 from vos_lightning.runs.run import Run, known_weights, scored_checkpoint, why_evaluate, why_train
 from vos_lightning.runs.settings import as_values, read_settings
 from vos_lightning.runs.sources import code_version
-from vos_lightning.scoring.rules import Rules, rules_of
+from vos_lightning.scoring.rules import Rules, rules_of, shown_figure
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger
+
+
+SHOWN = 4  # samples of which a dashboard gets pictures
 
 
 def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     run.evaluation.check()
     result, waiting = run.result(), _to_submit(run)
     if result is not None:
-        say(f"{name}: finished before, {summary(result)}")
+        say(f"{name}: finished before, {summary(run, result)}")
     else:
         if run.training.outcome() is not None:
             say(f"{name}: trained already, scores; {why_evaluate(run.evaluation)}.")
@@ -68,16 +70,15 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
         with _logger(run) as logger:
             outcome = _fitted(run, work, Progress(name, position), logger)
             result = _evaluated(run, work, outcome, name, logger)
-        say(f"{name}: {summary(result)}")
+        say(f"{name}: {summary(run, result)}")
     return _with_submission(run, result, waiting) if waiting else result
 
 
-def summary(result: dict[str, Any]) -> str:
-    """One line of a result: J&F, J, F in percent, and minutes."""
-    scores = result["scores"]
-    figures = ", ".join(
-        f"{label} {100 * scores[key]:.1f}" for label, key in (("J&F", "JF"), ("J", "J"), ("F", "F"))
-    )
+def summary(run: Run, result: dict[str, Any]) -> str:
+    """One line of a result: the headline of the run's rules, and minutes."""
+    experiment, scores = run.settings.experiment, result["scores"]
+    headline = rules_of(experiment.data_set, experiment.given).headline
+    figures = ", ".join(f"{label} {shown_figure(key, scores.get(key))}" for label, key in headline.items())
     return f"{figures} on {result['split']} ({result['train_seconds'] / 60:.1f} min training)"
 
 
@@ -85,8 +86,8 @@ class Work(NamedTuple):
     """What a run needs, known to be usable."""
 
     module: TrainingModule
-    data: VideoData
-    scored: list[Video]
+    data: TrainingData
+    scored: Sequence[Sample]
     rules: Rules
     device: torch.device
 
@@ -96,7 +97,7 @@ class Work(NamedTuple):
         return self.module.model
 
 
-def _build(run: Run, waiting: list[Video]) -> Work:
+def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
     experiment, machine = run.settings.experiment, run.settings.machine
     check_memory(experiment.examples)
@@ -106,15 +107,15 @@ def _build(run: Run, waiting: list[Video]) -> Work:
     choose_arithmetic(experiment.training.tf32)
     seed_everything(experiment.seed, verbose=False)
     data_set, slots, loading = experiment.data_set, experiment.fields.slots, machine.loading
-    scored = data_set.videos(data_set.score_split, all_frames=experiment.prediction.all_frames)
+    scored = data_set.samples(data_set.score_split, all_frames=experiment.prediction.all_frames)
     network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
     experiment.model.evaluation(network, experiment, "cpu")
     rules = rules_of(data_set, experiment.given)
-    for videos, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
-        check_readable(videos, slots, loading.cache, split or "")
+    for samples, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
+        experiment.examples.check(samples, slots, loading.cache, split or "")
     every_frame = module.every_frame if experiment.training.every_frame else None
-    data = VideoData(data_set, experiment.examples, slots, experiment.seed, loading, every_frame)
+    data = TrainingData(data_set, experiment.examples, slots, experiment.seed, loading, every_frame)
     if run.training.outcome() is None:
         data.setup()
     return Work(module, data, scored, rules, device)
@@ -198,7 +199,8 @@ def _evaluated(
                 "submission": None,  # a zip, made once the run is finished
             }
             if logger is not None:
-                logger.log_result(result, work.scored, folder.masks)
+                shown = {s.name: evaluation.shown(s, folder.masks) for s in work.scored[:SHOWN]}
+                logger.log_result(result, work.rules, shown)
             write_json(folder.path / "result.json", result)
         return result
 
@@ -234,8 +236,8 @@ def _step(folder: Folder) -> dict[str, int]:
     return {"step": folder.status().get("step", 0)} if isinstance(folder, TrainingFolder) else {}
 
 
-def _to_submit(run: Run) -> list[Video]:
-    """The videos still to be zipped for a server; if they cannot be read, none, and a line says why."""
+def _to_submit(run: Run) -> Sequence[Sample]:
+    """What is still to be zipped for a server; if it cannot be read, nothing, and a line says why."""
     experiment, result = run.settings.experiment, run.result()
     data_set, split = experiment.data_set, experiment.data_set.submit_split
     if split is None or split not in data_set.splits():
@@ -243,19 +245,19 @@ def _to_submit(run: Run) -> list[Video]:
     if result is not None and result.get("submission") and run.evaluation.archive(split).is_file():
         return []
     try:
-        return data_set.videos(split, True, experiment.prediction.all_frames)
+        return data_set.samples(split, True, experiment.prediction.all_frames)
     except InputError as error:
         say(f"No zip for {split}: {error}")
         return []
 
 
-def _with_submission(run: Run, result: dict[str, Any], waiting: list[Video]) -> dict[str, Any]:
+def _with_submission(run: Run, result: dict[str, Any], waiting: Sequence[Sample]) -> dict[str, Any]:
     """A finished run's result with the zip for a server, whose split may have come since."""
     experiment, machine, folder = run.settings.experiment, run.settings.machine, run.evaluation
     split = experiment.data_set.submit_split or ""
     try:
         with folder.claimed(as_values(experiment)):
-            check_readable(waiting, experiment.fields.slots, machine.loading.cache, split)
+            experiment.examples.check(waiting, experiment.fields.slots, machine.loading.cache, split)
             network = build_network(experiment, known_weights(run.training.path, result))
             torch.set_num_threads(machine.threads)
             choose_arithmetic(experiment.prediction.tf32)

@@ -1,6 +1,6 @@
 """What a run and a sweep send to Weights & Biases. Imported only by a run that logs to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -8,14 +8,12 @@ import numpy as np
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-from vos_lightning.data.images import read_mask
-from vos_lightning.data.videos import Video
+from vos_lightning.data.images import Shown
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import Dashboard, as_values
+from vos_lightning.scoring.rules import Rules
 
 Mode = Literal["online", "offline", "disabled"]
-
-OVERLAYS = 4  # videos shown, three frames each
 
 
 def mode(wanted: str | None) -> Mode:
@@ -49,15 +47,12 @@ class RunLogger(WandbLogger):
             settings=wandb.Settings(silent=True),
         )
 
-    def log_result(self, result: dict[str, Any], videos: Sequence[Video], masks: Path) -> None:
-        """Logs J&F, J and F of the scored split, and masks over frames at a quarter, a half and the end."""
-        scores = {f"{result['split']}/{key}": result["scores"][key] for key in ("JF", "J", "F")}
+    def log_result(self, result: dict[str, Any], rules: Rules, shown: Mapping[str, Sequence[Shown]]) -> None:
+        """Logs the headline of the scored split, and pictures of some samples by their names."""
+        scores = {f"{result['split']}/{key}": result["scores"][key] for key in rules.headline.values()}
         self.experiment.summary.update(scores)
-        for video in videos[:OVERLAYS]:
-            asked = video.asked
-            times = [asked[len(asked) // 4], asked[len(asked) // 2], asked[-1]]
-            images = [_overlay(video, t, masks / video.name) for t in times]
-            self.experiment.log({f"masks/{video.name}": images})
+        for name, pictures in shown.items():
+            self.experiment.log({f"masks/{name}": [_overlay(*picture) for picture in pictures]})
 
     def close(self) -> None:
         """Ends the run, so that the next one in this process gets its own."""
@@ -65,11 +60,10 @@ class RunLogger(WandbLogger):
             self.experiment.finish()
 
 
-def _overlay(video: Video, t: int, folder: Path) -> wandb.Image:
-    predicted = read_mask(folder / f"{video.frames[t].stem}.png")
-    names = {int(i): f"object {i}" for i in np.unique(predicted) if i}
-    masks = {"prediction": {"mask_data": predicted, "class_labels": names}}
-    return wandb.Image(video.frame(t), masks=masks, caption=f"{video.name}, frame {t}")
+def _overlay(caption: str, frame: np.ndarray, ids: np.ndarray) -> wandb.Image:
+    names = {int(i): f"object {i}" for i in np.unique(ids) if i}
+    masks = {"prediction": {"mask_data": ids, "class_labels": names}}
+    return wandb.Image(frame, masks=masks, caption=caption)
 
 
 def log_table(

@@ -4,9 +4,9 @@ Shapes: a mask is (h, w) of integer ids at the video's own size.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -15,31 +15,58 @@ from vos_lightning.data.videos import Given, Video
 from vos_lightning.errors import InputError
 from vos_lightning.scoring import davis, youtube_vos
 
+MATCHED = ", proposals matched to the first masks"
+
 
 class Rules(Protocol):
-    """A benchmark's way to score masks."""
+    """A benchmark's way to score what a model predicts.
+
+    headline: the figures that stand for all others, by heading, the first of which orders the rows of a
+    table.
+    """
+
+    headline: ClassVar[Mapping[str, str]]
 
     @property
     def name(self) -> str:
         """Tells these rules from others, in letters, digits and hyphens."""
 
-    def score(self, video: Video, masks: Iterable[np.ndarray]) -> Any:
-        """The score of a video whose frames asked for have these masks, taken one by one."""
+    def score(self, sample: Any, predicted: Iterable[Any]) -> Any:
+        """The score of a video whose frames asked for have these masks, taken one by one; or of an image."""
 
     def summary(self, scores: Sequence[Any]) -> dict[str, Any]:
-        """The figures of all videos for JSON: protocol, JF, J, F in 0..1, and what only this one reports."""
+        """The figures of all samples for JSON: protocol, the headline, and what only this one reports."""
+
+
+NUMBERS = ("count_error",)  # figures that are no shares
+
+
+def shown_figure(key: str, value: float | None) -> str:
+    """A figure of a summary as text: in percent with one digit, or with two if it is no share."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if key in NUMBERS else f"{100 * value:.1f}"
+
+
+JF: Mapping[str, str] = {"J&F": "JF", "J": "J", "F": "F"}
 
 
 @dataclass(frozen=True)
 class DavisRules:
-    """Scores DAVIS-2016 and DAVIS-2017 by a protocol of `scoring.davis.PROTOCOLS`."""
+    """Scores DAVIS-2016 and DAVIS-2017 by a protocol of `scoring.davis.PROTOCOLS`.
+
+    matched: whether what is scored was found without masks and only named by them.
+    """
+
+    headline: ClassVar[Mapping[str, str]] = JF
 
     protocol: str = "semi-supervised"
+    matched: bool = False
 
     @property
     def name(self) -> str:
         """davis-PROTOCOL, such as davis-unsupervised."""
-        return f"davis-{self.protocol}"
+        return f"davis-{self.protocol}{'-matched' * self.matched}"
 
     def score(self, video: Video, masks: Iterable[np.ndarray]) -> davis.VideoScore:
         """See `scoring.davis.score_video`."""
@@ -48,24 +75,27 @@ class DavisRules:
 
     def summary(self, scores: Sequence[davis.VideoScore]) -> dict[str, Any]:
         """See `scoring.davis.Scores.to_dict`."""
-        return davis.summarise(scores).to_dict()
+        return _named(davis.summarise(scores).to_dict(), self.matched)
 
 
 @dataclass(frozen=True)
 class YouTubeRules:
     """Scores YouTube-VOS by a protocol of `scoring.youtube_vos.PROTOCOLS`.
 
-    seen: the categories of the training videos.
+    seen: the categories of the training videos. matched: as that of `DavisRules`.
     """
+
+    headline: ClassVar[Mapping[str, str]] = JF
 
     seen: Collection[str]
     protocol: str = "without-first"
+    matched: bool = False
 
     @property
     def name(self) -> str:
         """youtube-vos-PROTOCOL and 8 hex digits of the seen categories."""
         seen = hashlib.sha256("\n".join(sorted(self.seen)).encode()).hexdigest()[:8]
-        return f"youtube-vos-{self.protocol}-{seen}"
+        return f"youtube-vos-{self.protocol}{'-matched' * self.matched}-{seen}"
 
     def score(self, video: Video, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
         """See `scoring.youtube_vos.score_video`."""
@@ -77,16 +107,34 @@ class YouTubeRules:
 
     def summary(self, scores: Sequence[youtube_vos.VideoScore]) -> dict[str, Any]:
         """See `scoring.youtube_vos.Scores.to_dict`."""
-        return youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()
+        found = youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()
+        return _named(found, self.matched)
+
+
+def _named(found: dict[str, Any], matched: bool) -> dict[str, Any]:
+    """Figures whose protocol says so where proposals were matched."""
+    return found | {"protocol": found["protocol"] + MATCHED * matched}
+
+
+def _davis(data_set: DataSet, given: Given) -> Rules:
+    return DavisRules("semi-supervised" if given.has_masks else "unsupervised", given is Given.MATCHED)
+
+
+def _youtube_vos(data_set: DataSet, given: Given) -> Rules:
+    data_set = cast(YouTube, data_set)
+    if not given.has_masks:
+        raise InputError(
+            "data.name: YouTube-VOS scores no proposals without first masks; set predict.match_given=true."
+        )
+    return YouTubeRules(data_set.seen(), data_set.protocol, given is Given.MATCHED)
+
+
+BENCHMARKS: dict[str, Callable[[DataSet, Given], Rules]] = {"davis": _davis, "youtube_vos": _youtube_vos}
 
 
 def rules_of(data_set: DataSet, given: Given) -> Rules:
-    """How a data set's videos are scored, from a model that was given this.
+    """How a data set's samples are scored, from a model that was given this.
 
     Raises InputError for a benchmark that does not score such models, or seen categories that cannot be read.
     """
-    if isinstance(data_set, YouTube):
-        if given is not Given.MASKS:
-            raise InputError("data.name: YouTube-VOS is scored one-shot; set predict.match_given=true.")
-        return YouTubeRules(data_set.seen(), data_set.protocol)
-    return DavisRules("semi-supervised" if given is Given.MASKS else "unsupervised")
+    return BENCHMARKS[data_set.benchmark](data_set, given)

@@ -25,8 +25,8 @@ class RVOSFields(NetworkFields):
     hidden: So many channels the coarsest level has; the finer ones have a half, a quarter and an eighth.
     cell: It is `lstm` (RVOS) or `gru` (STESA-GRU).
     reset_gates, gru_form: `ConvGRU` explains them; they mean nothing to `lstm`.
-    recurrence: It is `spatio_temporal`, `spatial` (no state passes between frames) or `temporal` (no
-        state passes between objects, from the second frame on).
+    recurrence: It is `spatio_temporal`, `spatial` (no state passes between frames), `temporal` (no state
+        passes between objects, from the second frame on) or `none`.
     mask_input: If true, the decoder is one-shot and reads the previous masks; if false, it is zero-shot.
     feeds_unstarted: If true, a slot reads its own output as previous mask before its object starts too,
         as in the released code; if false, it reads an empty mask until then.
@@ -49,7 +49,7 @@ class RVOSFields(NetworkFields):
     cell: Annotated[str, choice("lstm", "gru")] = "lstm"
     reset_gates: Annotated[int, whole(1, 2), ONLY_GRU] = 1
     gru_form: Annotated[str, choice("released", "printed"), ONLY_GRU] = "released"
-    recurrence: Annotated[str, choice("spatio_temporal", "spatial", "temporal")] = "spatio_temporal"
+    recurrence: Annotated[str, choice("spatio_temporal", "spatial", "temporal", "none")] = "spatio_temporal"
     mask_input: Annotated[bool, TRUTH] = True
     feeds_unstarted: Annotated[bool, TRUTH, ONLY_ONE_SHOT] = True
     nonlocal_position: Annotated[str, choice("none", "res3", "res4", "res5")] = "none"

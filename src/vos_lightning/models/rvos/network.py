@@ -179,7 +179,7 @@ class RVOS(nn.Module):
             state: It is that of the frame before; the first frame has None.
         """
         masks = _mask_pyramid(previous.transpose(0, 1)) if previous is not None else None
-        spatial = self.recurrence != "temporal" or state is None
+        spatial = self.recurrence != "none" and (self.recurrence != "temporal" or state is None)
         hidden = self.decoder(slots, features, masks, state, spatial)
         auxiliary = None
         if self.auxiliary:
@@ -187,7 +187,7 @@ class RVOS(nn.Module):
             auxiliary = _batch_first(self.auxiliary_head(chosen.flatten(0, 1)), slots)
         return Step(
             self.decoder.head(hidden[-1], size),
-            None if self.recurrence == "spatial" else hidden,
+            hidden if "temporal" in self.recurrence else None,
             auxiliary,
         )
 

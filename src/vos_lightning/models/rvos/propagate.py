@@ -19,8 +19,10 @@ from vos_lightning.models.rvos.network import RVOS
 
 
 def given_to(mask_input: bool, prediction: MaskPrediction) -> Given:
-    """Masks, unless the slots of a zero-shot network are proposals."""
-    return Given.MASKS if mask_input or prediction.match_given else Given.NOTHING
+    """Masks; a zero-shot network has slots that are named by the first masks, or are proposals."""
+    if mask_input:
+        return Given.MASKS
+    return Given.MATCHED if prediction.match_given else Given.NOTHING
 
 
 class MaskPropagation(Propagation):
