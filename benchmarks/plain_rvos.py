@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vos_lightning.data.clips import Clip
 from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
-from vos_lightning.models.rvos.network import RVOS, Features
+from vos_lightning.layers.pyramid import Features
+from vos_lightning.models.rvos.network import RVOS
 
 SLOTS = 10
 

@@ -11,8 +11,9 @@ from helpers import SMALL, along
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.merging import RULES, Merger
 from vos_lightning.fields import read
+from vos_lightning.layers.pyramid import Features, State
 from vos_lightning.models.rvos.fields import MaskPrediction, RVOSFields
-from vos_lightning.models.rvos.network import RVOS, Features, State, Step
+from vos_lightning.models.rvos.network import RVOS, Step
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -19,9 +19,10 @@ from vos_lightning.fields import read
 from vos_lightning.layers.attention import AFFINITIES, NonLocalBlock
 from vos_lightning.layers.backbones import LEVELS, Backbone
 from vos_lightning.layers.norms import batch_norms
+from vos_lightning.layers.pyramid import State
 from vos_lightning.layers.recurrence import ConvGRU, ConvLSTM, SplitConv2d
 from vos_lightning.models.rvos.fields import RVOSFields
-from vos_lightning.models.rvos.network import RVOS, State
+from vos_lightning.models.rvos.network import RVOS
 
 SIZE = (64, 96)
 
@@ -259,10 +260,10 @@ def test_frozen_statistics_do_not_move() -> None:
 # --- backbones -------------------------------------------------------------------------------------------
 
 CHANNELS = {
-    "resnet18": (64, 128, 256, 512),
-    "resnet50": (256, 512, 1024, 2048),
-    "vgg16": (128, 256, 512, 512),
-    "shufflenet_v2_x0_5": (24, 48, 96, 192),
+    "resnet18": (64, 64, 128, 256, 512),
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "vgg16": (64, 128, 256, 512, 512),
+    "shufflenet_v2_x0_5": (24, 24, 48, 96, 192),
 }
 
 
@@ -276,15 +277,19 @@ def stages(backbone: Backbone, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_backbones_give_four_scales_rounded_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backbones_give_five_scales_rounded_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Random numbers for 138 million unused weights of VGG's classifier would take seconds.
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
     with torch.no_grad():
         backbone = Backbone(name, "none").eval()
-    assert backbone.channels == dict(zip(LEVELS, CHANNELS[name], strict=True))
-    sizes = [(18, 23), (9, 12), (5, 6), (3, 3)]  # of 70x90
+    assert backbone.channels == dict(zip(("res1", *LEVELS), CHANNELS[name], strict=True))
+    sizes = [(35, 45), (18, 23), (9, 12), (5, 6), (3, 3)]  # of 70x90
     expected = [(1, c, *size) for c, size in zip(CHANNELS[name], sizes, strict=True)]
-    assert [tuple(x.shape) for x in stages(backbone, torch.randn(1, 3, 70, 90))] == expected
+    images = torch.randn(1, 3, 70, 90)
+    with torch.no_grad():
+        res1, res2 = backbone.first_stage(images)
+    maps = stages(backbone, images)
+    assert [tuple(x.shape) for x in (res1, *maps)] == expected and torch.equal(res2, maps[0])
 
 
 def test_vgg_stages_are_torchvisions_features(monkeypatch: pytest.MonkeyPatch) -> None:

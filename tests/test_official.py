@@ -16,8 +16,9 @@ from torchvision.models import resnet101
 
 from helpers import small_rvos
 from vos_lightning.errors import InputError
+from vos_lightning.layers.pyramid import Features, PyramidDecoder
 from vos_lightning.layers.weights import load_strictly
-from vos_lightning.models.rvos.network import RVOS, Decoder, Features
+from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.rvos.released import released_weights
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -166,7 +167,7 @@ def test_parameter_counts_are_the_published_ones(one_shot: RVOS) -> None:
 
 @pytest.mark.parametrize("resets", [1, 2])
 def test_stesa_gru_decoder_has_the_released_shapes(resets: int) -> None:
-    decoder = Decoder("gru", (128, 128, 64, 32), (128, 64, 32, 16), 1, reset_gates=resets)
+    decoder = PyramidDecoder("gru", (128, 128, 64, 32), (128, 64, 32, 16), 1, reset_gates=resets)
     below_skip_mask = (129, 257, 129, 65)
     for cell, hidden, inputs in zip(decoder.cells, (128, 64, 32, 16), below_skip_mask, strict=True):
         shapes = {n: tuple(p.shape) for n, p in cell.named_parameters() if n.endswith("weight")}

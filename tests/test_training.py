@@ -18,8 +18,8 @@ from vos_lightning.data.clips import Augmentation, Clip
 from vos_lightning.data.synthetic import SyntheticSpec, write_synthetic
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import ENCODED_TOGETHER
-from vos_lightning.layers.losses import soft_iou_cost, weighted_mean
-from vos_lightning.layers.matching import match_slots
+from vos_lightning.layers.losses import pairwise_soft_iou_cost, soft_iou_cost, weighted_mean
+from vos_lightning.layers.matching import match_costs, match_slots
 from vos_lightning.models.rvos.fields import MaskStage
 from vos_lightning.models.rvos.network import RVOS
 from vos_lightning.models.training import Optimisation
@@ -51,12 +51,33 @@ def test_soft_iou_is_the_sum_over_pixels() -> None:
     assert weighted_mean(costs, weight * 0) == 0
 
 
+def test_costs_of_all_pairs_are_those_of_each_pair() -> None:
+    masks, truth = torch.rand(2, 3, 4, 6), (torch.rand(2, 5, 4, 6) < 0.4).float()
+    truth[1, 2] = 0
+    expected = torch.stack([soft_iou_cost(masks, truth[:, o, None]) for o in range(5)], 2)
+    torch.testing.assert_close(pairwise_soft_iou_cost(masks, truth), expected)
+
+
 def test_an_empty_truth_costs_1_and_teaches_nothing() -> None:
     masks = torch.rand(2, 5, 5, requires_grad=True)
     costs = soft_iou_cost(masks, torch.zeros(2, 5, 5))
     costs.sum().backward()
     assert costs.tolist() == [1, 1]
     assert masks.grad is not None and not masks.grad.any()
+
+
+def test_fewer_slots_than_objects_take_the_objects_that_they_fit_best() -> None:
+    rng = np.random.default_rng(2)
+    costs = torch.from_numpy(rng.random((8, 2, 4)))
+    for count in range(5):
+        weights = (torch.arange(4) < count).float().expand(8, 4)
+        slots = min(count, 2)
+        for cost, order in zip(costs, match_costs(costs, weights, valid_only=True).tolist(), strict=True):
+            best = min(
+                itertools.permutations(range(count), slots),
+                key=lambda taken, cost=cost: sum(cost[s, o].item() for s, o in enumerate(taken)),
+            )
+            assert tuple(order[:slots]) == best and len(set(order)) == 2
 
 
 @pytest.mark.parametrize("valid_only", [False, True])

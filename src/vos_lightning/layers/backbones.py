@@ -1,9 +1,11 @@
 """All models read frames through one backbone: a torchvision classifier that gives a feature pyramid.
 
 Shapes: N images, C channels, H W pixels. res2, res3, res4, res5 are the features at 1/4, 1/8, 1/16 and 1/32
-of the input size, rounded up; the names are those of ResNet's stages, whatever the network.
+of the input size, rounded up; the names are those of ResNet's stages, whatever the network. res1 are those at
+1/2, with which the first stage begins.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,15 +27,15 @@ _SHUFFLENET = (("conv1", "maxpool"), ("stage2",), ("stage3",), ("stage4",))
 # VGG-16's `features`: a pool ends each stage; the first two make res2.
 _VGG16 = tuple(tuple(str(i) for i in r) for r in (range(10), range(10, 17), range(17, 24), range(24, 31)))
 
-# name -> (modules of each stage, channels of each stage)
+# name -> (modules of each stage, the last module of res1, channels of res1 and of each stage)
 _NETWORKS = {
-    "resnet18": (_RESNET, (64, 128, 256, 512)),
-    "resnet34": (_RESNET, (64, 128, 256, 512)),
-    "resnet50": (_RESNET, (256, 512, 1024, 2048)),
-    "resnet101": (_RESNET, (256, 512, 1024, 2048)),
-    "vgg16": (_VGG16, (128, 256, 512, 512)),
-    "shufflenet_v2_x0_5": (_SHUFFLENET, (24, 48, 96, 192)),
-    "shufflenet_v2_x1_0": (_SHUFFLENET, (24, 116, 232, 464)),
+    "resnet18": (_RESNET, "relu", (64, 64, 128, 256, 512)),
+    "resnet34": (_RESNET, "relu", (64, 64, 128, 256, 512)),
+    "resnet50": (_RESNET, "relu", (64, 256, 512, 1024, 2048)),
+    "resnet101": (_RESNET, "relu", (64, 256, 512, 1024, 2048)),
+    "vgg16": (_VGG16, "4", (64, 128, 256, 512, 512)),
+    "shufflenet_v2_x0_5": (_SHUFFLENET, "conv1", (24, 24, 48, 96, 192)),
+    "shufflenet_v2_x1_0": (_SHUFFLENET, "conv1", (24, 24, 116, 232, 464)),
 }
 
 
@@ -76,9 +78,10 @@ class Backbone(nn.Module):
             raise InputError(f"model.level={last}: unknown; choose one of {', '.join(LEVELS)}.")
         if fc6 and (name, last) != ("vgg16", "res5"):
             raise InputError("model.fc6=true: needs model.backbone=vgg16 and model.level=res5.")
-        stages, channels = _NETWORKS[name]
+        stages, end_of_res1, channels = _NETWORKS[name]
         self._stages = stages[: LEVELS.index(last) + 1]
-        self.channels = dict(zip(LEVELS, channels, strict=True))
+        self._res1 = stages[0].index(end_of_res1) + 1
+        self.channels = dict(zip(("res1", *LEVELS), channels, strict=True))
         network = _with_weights(name, weights)
         self.body: nn.Module = network.get_submodule("features") if name == "vgg16" else network
         self.fc6 = _as_convolution(network.get_submodule("classifier.0")) if fc6 else None
@@ -109,7 +112,15 @@ class Backbone(nn.Module):
 
         They are of `frames` frames, see `run_frames`.
         """
-        for name in self._stages[level]:
+        return self._run(self._stages[level], x, frames)
+
+    def first_stage(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Gives res1 and res2 of images (N, in_channels, H, W)."""
+        res1 = self._run(self._stages[0][: self._res1], images, 1)
+        return res1, self._run(self._stages[0][self._res1 :], res1, 1)
+
+    def _run(self, names: Iterable[str], x: Tensor, frames: int) -> Tensor:
+        for name in names:
             x = run_frames(getattr(self.body, name), x, frames)
         return x
 

@@ -1,6 +1,6 @@
 """Losses compare predicted masks with the true ones.
 
-Shapes: B batch, O object slots, H W pixels.
+Shapes: B batch, O object slots, P predicted slots, H W pixels.
 """
 
 import torch
@@ -19,6 +19,14 @@ def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
     """
     intersection = (masks * truth).sum((-2, -1))
     union = (masks + truth).sum((-2, -1)) - intersection
+    return 1 - intersection / (union + 1e-6)
+
+
+def pairwise_soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
+    """Takes `soft_iou_cost` of every pair of masks (B, P, H, W) and truth (B, O, H, W): (B, P, O)."""
+    masks, truth = masks.flatten(2), truth.flatten(2)
+    intersection = masks @ truth.mT
+    union = masks.sum(2)[:, :, None] + truth.sum(2)[:, None] - intersection
     return 1 - intersection / (union + 1e-6)
 
 

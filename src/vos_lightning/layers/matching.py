@@ -1,6 +1,6 @@
-"""Zero-shot training must find which predicted slot stands for which true object.
+"""Training without given masks must find which predicted slot stands for which true object.
 
-Shapes: B batch, O object slots.
+Shapes: B batch, O object slots, P predicted slots.
 """
 
 import torch
@@ -23,18 +23,27 @@ def match_slots(masks: Tensor, truth: Tensor, weights: Tensor, valid_only: bool 
         A tensor (B, O) int64 says for each slot on which true object it is trained. Slots that match none
         share out the objects of weight 0.
     """
-    costs = soft_iou_cost(masks[:, :, None], truth[:, None])  # (B, slot, object)
-    # Matched in main memory, so that a clip waits for its device twice and not at every index.
+    return match_costs(soft_iou_cost(masks[:, :, None], truth[:, None]), weights, valid_only)
+
+
+def match_costs(costs: Tensor, weights: Tensor, valid_only: bool = False) -> Tensor:
+    """Does what `match_slots` does, from costs (B, P, O) of each slot on each object, where P is at most O.
+
+    Returns:
+        A tensor (B, P) int64.
+    """
+    # Matched in main memory, so that a batch waits for its device twice and not at every index.
     pairs = zip(costs.detach().float().cpu(), weights.cpu(), strict=True)
-    return torch.stack([_match(c, w, valid_only) for c, w in pairs]).to(masks.device)
+    return torch.stack([_match(c, w, valid_only) for c, w in pairs]).to(costs.device)
 
 
 def _match(costs: Tensor, weights: Tensor, valid_only: bool) -> Tensor:
     slots = costs.shape[0]
     objects = weights.nonzero().flatten()
-    candidates = objects if valid_only else torch.arange(slots)
+    candidates = objects[objects < slots] if valid_only else torch.arange(slots)
     rows, columns = linear_sum_assignment(costs[candidates][:, objects].numpy())
     order = torch.full((slots,), -1, dtype=torch.long)
     order[candidates[rows]] = objects[columns]
-    order[order < 0] = (weights == 0).nonzero().flatten()
+    free = order < 0
+    order[free] = (weights == 0).nonzero().flatten()[: int(free.sum())]
     return order

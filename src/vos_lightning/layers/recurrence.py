@@ -85,11 +85,16 @@ class ConvLSTM(nn.Module):
 
     Its gates stand in the order input, forget, output, cell. The cell state passes from object to object
     only; from frame to frame only the hidden state passes.
+
+    Args:
+        below, skip, mask, hidden: So many channels the inputs and the state have.
+        temporal: If false, it recurs over objects alone and has no weights for a temporal state.
     """
 
-    def __init__(self, below: int, skip: int, mask: int, hidden: int) -> None:
+    def __init__(self, below: int, skip: int, mask: int, hidden: int, temporal: bool = True) -> None:
         super().__init__()
-        parts = {"below": below, "skip": skip, "mask": mask, "spatial": hidden, "temporal": hidden}
+        parts = {"below": below, "skip": skip, "mask": mask, "spatial": hidden}
+        parts["temporal"] = hidden if temporal else 0
         self.gates = SplitConv2d(parts, 4 * hidden)
 
     def forward(

@@ -21,7 +21,7 @@ EVALUATION = ("scoring", "evaluation")
 VALIDATION = ("scoring/measures.py", "evaluation/merging.py")  # where a score chooses the epoch that is kept
 # Files of those rooms that no score of a run comes from.
 UNSCORED = ("scoring/submission.py", "scoring/folders.py", "evaluation/baselines.py")
-EVALUATED = ("propagate.py", "online.py")  # files of a model that work after its training alone
+EVALUATED = ("propagate.py", "online.py", "detect.py")  # files of a model that work after its training alone
 
 
 def training_sources(experiment: Experiment) -> dict[str, str]:

@@ -5,21 +5,18 @@ Levels run from coarse to fine: res5 at 1/32, res4, res3, res2 at 1/4 of the inp
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_lightning.layers.attention import NonLocalBlock
 from vos_lightning.layers.backbones import LEVELS, Backbone
-from vos_lightning.layers.norms import replace_batch_norms, run_frames
-from vos_lightning.layers.recurrence import CELLS
+from vos_lightning.layers.norms import replace_batch_norms
+from vos_lightning.layers.pyramid import Features, PyramidDecoder, Skip, State, batch_first
 from vos_lightning.models.rvos.fields import RVOSFields
 
 COARSE_TO_FINE = LEVELS[::-1]
-
-Features = tuple[Tensor, ...]  # one (B, C, h, w) a level, coarse to fine
-State = tuple[Tensor, ...]  # one (O, B, C, h, w) a level: the hidden states of the frame before
 
 
 class Step(NamedTuple):
@@ -28,24 +25,6 @@ class Step(NamedTuple):
     logits: Tensor
     state: State | None
     auxiliary: Tensor | None
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resizes maps bilinearly with corners aligned, as every up-sampling of the official code does."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
-
-
-class Skip(nn.Module):
-    """A 3x3 convolution and a BatchNorm lie between a stage of the backbone and the decoder."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Maps x (T * B, C_in, h, w) to (T * B, C_out, h, w), where T is `frames`."""
-        return run_frames(self.norm, self.conv(x), frames)
 
 
 class Encoder(nn.Module):
@@ -80,45 +59,6 @@ class Encoder(nn.Module):
         return tuple(pyramid[::-1])
 
 
-class Decoder(nn.Module):
-    """The decoder has four recurrent levels and the mask head (Ventura et al. 2019, section 3.2)."""
-
-    def __init__(
-        self, cell: str, skips: Sequence[int], hidden: Sequence[int], mask: int, **options: Any
-    ) -> None:
-        super().__init__()
-        below = (0, *hidden[:-1])
-        self.cells = nn.ModuleList(
-            CELLS[cell](below=b, skip=s, mask=mask, hidden=h, **options)
-            for b, s, h in zip(below, skips, hidden, strict=True)
-        )
-        self.conv_out = nn.Conv2d(hidden[-1], 1, 3, padding=1)
-
-    def forward(
-        self, slots: int, skips: Features, masks: Features | None, state: State | None, spatial: bool
-    ) -> State:
-        """Gives the hidden states (O, B, C, h, w) of every level for one frame.
-
-        The arguments are those of `RVOS.step`, the previous masks as a pyramid (O, B, h, w).
-        """
-        hidden: list[Tensor] = []
-        for level, cell in enumerate(self.cells):
-            skip = skips[level]
-            below = None
-            if hidden:
-                below = resize(hidden[-1].flatten(0, 1), skip.shape[2:]).unflatten(0, (slots, -1))
-            mask = None if masks is None else masks[level].unsqueeze(2)
-            temporal = None if state is None else state[level]
-            hidden.append(cell(slots, skip, below, mask, temporal, spatial))
-        return tuple(hidden)
-
-    def head(self, hidden: Tensor, size: Sequence[int]) -> Tensor:
-        """Gives the logits (B, O, H, W) of the finest level's hidden states (O, B, C, h, w)."""
-        x = hidden.flatten(0, 1)
-        x = self.conv_out(resize(x, [2 * n for n in x.shape[2:]]))
-        return _batch_first(resize(x, size), len(hidden))
-
-
 class RVOS(nn.Module):
     """RVOS encodes frames as feature pyramids; its decoder recurs over objects and over frames.
 
@@ -145,7 +85,9 @@ class RVOS(nn.Module):
             fields.bn,
         )
         gru = {"reset_gates": fields.reset_gates, "form": fields.gru_form} if fields.cell == "gru" else {}
-        self.decoder = Decoder(fields.cell, tuple(widths.values()), states, int(fields.mask_input), **gru)
+        self.decoder = PyramidDecoder(
+            fields.cell, tuple(widths.values()), states, int(fields.mask_input), **gru
+        )
         if self.auxiliary:
             self.auxiliary_level = COARSE_TO_FINE.index(position)
             self.auxiliary_head = nn.Conv2d(states[self.auxiliary_level], 1, 1)
@@ -184,17 +126,12 @@ class RVOS(nn.Module):
         auxiliary = None
         if self.auxiliary:
             chosen = hidden[self.auxiliary_level]
-            auxiliary = _batch_first(self.auxiliary_head(chosen.flatten(0, 1)), slots)
+            auxiliary = batch_first(self.auxiliary_head(chosen.flatten(0, 1)), slots)
         return Step(
             self.decoder.head(hidden[-1], size),
             hidden if "temporal" in self.recurrence else None,
             auxiliary,
         )
-
-
-def _batch_first(maps: Tensor, slots: int) -> Tensor:
-    """Brings maps (O * B, 1, H, W) into the form (B, O, H, W)."""
-    return maps.unflatten(0, (slots, -1)).squeeze(2).transpose(0, 1)
 
 
 def _mask_pyramid(masks: Tensor) -> Features:

@@ -4,41 +4,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vos_lightning.errors import InputError
-from vos_lightning.layers.weights import read_checkpoint
+from vos_lightning.layers.released import read_released
 
 
 def released_weights(folder: Path) -> dict[str, Tensor] | None:
-    """A state dict of `network.RVOS` from encoder.pt and decoder.pt; None for a folder without encoder.pt.
+    """A state dict of `network.RVOS` from encoder.pt and decoder.pt; None for a folder that has others.
 
-    An optional `module.` prefix of the keys is dropped. Raises InputError for a file that cannot be read.
+    RSIS has files of the same names, whose decoder classifies. Raises InputError for one that cannot be read.
     """
-    if not (folder / "encoder.pt").is_file():
+    found = read_released(folder)
+    if found is None or "fc_class.weight" in found.decoder:
         return None
-    state = {}
-    for file, rename in (("encoder.pt", _encoder_key), ("decoder.pt", _decoder_key)):
-        content = read_checkpoint(folder / file)
-        if not isinstance(content, dict):
-            raise InputError(
-                f"{folder / file}: holds a {type(content).__name__} in place of weights by name."
-            )
-        for key, value in content.items():
-            name = rename(str(key).removeprefix("module."))
-            if name is not None:
-                state[name] = value
-    return state
-
-
-def _encoder_key(key: str) -> str | None:
-    head, _, rest = key.partition(".")
-    if head == "base":
-        return None if rest.startswith("fc.") else f"encoder.backbone.body.{rest}"
-    if head[:2] in ("sk", "bn"):  # sk5 and bn5 belong to res5
-        return f"encoder.skips.res{head[2:]}.{'conv' if head[:2] == 'sk' else 'norm'}.{rest}"
-    return f"encoder.{key}"
-
-
-def _decoder_key(key: str) -> str | None:
-    if "fc_stop" in key:
-        return None
-    return "decoder." + key.replace("clstm_list.", "cells.").replace(".Gates.", ".gates.")
+    state = {f"encoder.{key}": value for key, value in found.encoder.items()}
+    return state | {f"decoder.{key}": v for key, v in found.decoder.items() if "fc_stop" not in key}
