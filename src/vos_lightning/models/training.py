@@ -181,10 +181,14 @@ class TrainingModule(LightningModule):
         index = self.stage_at(self.current_epoch)
         patience = self.stages[index].patience
         self.losses.append(float(self.trainer.callback_metrics["train/loss"]))
-        before = self.losses[:-patience] if patience else []
-        if before and min(self.losses[-patience:]) > (1 - STABLE) * min(before):
+        if patience and self.is_stable(patience):
             self.ends[index] = min(self.ends[index], self.current_epoch + 1)
             self.trainer.should_stop |= self.stages[index] is self.stages[-1]
+
+    def is_stable(self, patience: int) -> bool:
+        """Whether the mean training loss has not fallen by 1 % for so many epochs; 0 takes any for stable."""
+        before = self.losses[: len(self.losses) - patience]
+        return not patience or (bool(before) and min(self.losses[-patience:]) > (1 - STABLE) * min(before))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps where stages ended, which one has begun, and the mean loss of an epoch that has not ended."""

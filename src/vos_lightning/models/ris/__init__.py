@@ -1,0 +1,1 @@
+"""RIS (Romera-Paredes and Torr 2016) on images."""
