@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from vos_lightning.data.files import File, file_size
-from vos_lightning.data.images import read_frame
+from vos_lightning.data.files import File, file_size, read_file
+from vos_lightning.data.images import image_size, read_frame
 from vos_lightning.data.names import checked_name
 
 
@@ -58,13 +58,14 @@ class Annotation(Protocol):
 class Image:
     """One image: its file, and its annotation, None where there is none.
 
-    name: what its results are called; it is unique in a split. Raises InputError for a name that
-    `checked_name` refuses.
+    name: what its results are called; it is unique in a split. number: its id in a data set of COCO's
+    format. Raises InputError for a name that `checked_name` refuses.
     """
 
     name: str
     file: File
     annotation: Annotation | None = None
+    number: int | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.name, self.file)
@@ -77,6 +78,10 @@ class Image:
     def frame(self) -> np.ndarray:
         """Reads the image, (h, w, 3) uint8 RGB."""
         return read_frame(self.file)
+
+    def size(self) -> tuple[int, int]:
+        """Its height and width, from the file's header."""
+        return image_size(self.file, read_file(self.file))
 
 
 class InstanceBatch(NamedTuple):

@@ -78,7 +78,7 @@ class VideoEvaluation:
         Returns:
             What `rules` makes of the scores of all videos.
         """
-        _clear(folder)
+        clear(folder)
         return rules.summary([rules.score(video, self.write(video, folder)) for video in videos])
 
     def shown(self, video: Video, folder: Path) -> list[Shown]:
@@ -90,14 +90,15 @@ class VideoEvaluation:
     def submit(self, videos: Sequence[Video], archive: Path) -> Path:
         """Segments videos that have first masks only and zips the masks for their server, see `zip_masks`."""
         folder = archive.with_suffix("")
-        _clear(folder)
+        clear(folder)
         for video in videos:
             for _ in self.write(video, folder):
                 pass
         return zip_masks(folder, archive, videos, server_layout(videos, self.given.has_masks))
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
+    """Removes a folder with all that is in it, if it is there."""
     if folder.is_symlink():
         folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vos_lightning.atomic import replacing
-from vos_lightning.data.images import VOID, resize_labels, voc_palette
-from vos_lightning.scoring.measures import outline_map
+from vos_lightning.data.images import VOID, resize_labels
+from vos_lightning.evaluation.pictures import tinted
 from vos_lightning.scoring.youtube_vos import GROUPS
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 DPI = 150
 LEGEND_COLUMNS = 4
 CELL_WIDTH, GAP, FONT_SIZE = 320, 6, 15  # of an overlay sheet, pixels
-MASK_WEIGHT = 0.45
 
 
 def position_curves(path: Path, curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> None:
@@ -112,11 +111,8 @@ def _overlay(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
     size = round(CELL_WIDTH * frame.shape[0] / frame.shape[1]), CELL_WIDTH
     small = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.LANCZOS), dtype=float)
     labels = resize_labels(np.where(mask == VOID, 0, mask).astype(np.uint8), size)
-    colours = np.array(voc_palette(), dtype=float).reshape(256, 3)[labels]
-    objects = (labels > 0)[..., None]
-    tinted = np.where(objects, (1 - MASK_WEIGHT) * small + MASK_WEIGHT * colours, small)
-    tinted[outline_map(labels)] = 255
-    return tinted.round().astype(np.uint8)
+    ids = [i for i in np.unique(labels).tolist() if i]
+    return tinted(small, [labels == i for i in ids], ids)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

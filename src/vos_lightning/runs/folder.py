@@ -47,6 +47,14 @@ NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
 SCORES: dict[str, Type] = {
     **{"protocol": str, "JF": NUMBER, "J": NUMBER, "F": NUMBER},
     **{"per_object": dict, "instances": dict, "position": dict},
+    **{"AP": (*NUMBER, type(None)), "AP50": (*NUMBER, type(None)), "SBD": NUMBER, "count_error": NUMBER},
+    **{"per_image": dict, "per_category": dict},
+}
+# Keys of the rows in a dict of the scores.
+ROWS = {
+    "per_object": ("J", "F"),
+    "instances": ("J", "F", "objects"),
+    "per_image": ("SBD", "objects", "found"),
 }
 STATES = ("running", "interrupted", "failed", "finished")
 
@@ -248,7 +256,7 @@ def _fault(scores: Mapping[str, Any]) -> str | None:
     for key, kind in SCORES.items():
         if (key == "protocol" and key not in scores) or (key in scores and not isinstance(scores[key], kind)):
             return key
-    for rows, keys in (("per_object", ("J", "F")), ("instances", ("J", "F", "objects"))):
+    for rows, keys in ROWS.items():
         if not all(_has_numbers(row, keys) for row in scores.get(rows, {}).values()):
             return rows
     position = scores.get("position", {})

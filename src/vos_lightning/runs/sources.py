@@ -20,7 +20,10 @@ TRAINING = ("layers", "data", "devices.py", "models/training.py", "runs/fitting.
 EVALUATION = ("scoring", "evaluation")
 VALIDATION = ("scoring/measures.py", "evaluation/merging.py")  # where a score chooses the epoch that is kept
 # Files of those rooms that no score of a run comes from.
-UNSCORED = ("scoring/submission.py", "scoring/folders.py", "evaluation/baselines.py")
+UNSCORED = (
+    *("scoring/submission.py", "scoring/folders.py"),
+    *("evaluation/baselines.py", "evaluation/pictures.py"),
+)
 EVALUATED = ("propagate.py", "online.py", "detect.py")  # files of a model that work after its training alone
 
 

@@ -1,6 +1,6 @@
-"""Says how a data set's videos are scored, whatever made the masks.
+"""Says how a data set's videos or images are scored, whatever made the masks.
 
-Shapes: a mask is (h, w) of integer ids at the video's own size.
+Shapes: a video's mask is (h, w) of integer ids at its own size.
 """
 
 import hashlib
@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
+from vos_lightning.data.instances import Detections, Image
 from vos_lightning.data.sets import DataSet, YouTube
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.errors import InputError
-from vos_lightning.scoring import davis, youtube_vos
+from vos_lightning.scoring import davis, instances, youtube_vos
 
 MATCHED = ", proposals matched to the first masks"
 
@@ -94,8 +95,7 @@ class YouTubeRules:
     @property
     def name(self) -> str:
         """youtube-vos-PROTOCOL and 8 hex digits of the seen categories."""
-        seen = hashlib.sha256("\n".join(sorted(self.seen)).encode()).hexdigest()[:8]
-        return f"youtube-vos-{self.protocol}{'-matched' * self.matched}-{seen}"
+        return f"youtube-vos-{self.protocol}{'-matched' * self.matched}-{_digits(sorted(self.seen))}"
 
     def score(self, video: Video, masks: Iterable[np.ndarray]) -> youtube_vos.VideoScore:
         """See `scoring.youtube_vos.score_video`."""
@@ -109,6 +109,39 @@ class YouTubeRules:
         """See `scoring.youtube_vos.Scores.to_dict`."""
         found = youtube_vos.summarise(scores, self.seen, self.protocol).to_dict()
         return _named(found, self.matched)
+
+
+@dataclass(frozen=True)
+class InstanceRules:
+    """Scores the instances found in images, see `scoring.instances`.
+
+    categories: the names of 1, 2, ...; instances without names, or of one category, are all alike.
+    """
+
+    headline: ClassVar[Mapping[str, str]] = {
+        **{"AP": "AP", "AP50": "AP50", "SBD": "SBD", "count error": "count_error"},
+    }
+
+    categories: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """instances, and 8 hex digits of the categories if there are several."""
+        return f"instances-{_digits(self.categories)}" if len(self.categories) > 1 else "instances"
+
+    def score(self, image: Image, detections: Iterable[Detections]) -> instances.ImageScore:
+        """See `scoring.instances.score_image`; `detections` has one element."""
+        (found,) = detections
+        return instances.score_image(image, found)
+
+    def summary(self, scores: Sequence[instances.ImageScore]) -> dict[str, Any]:
+        """See `scoring.instances.summarise`."""
+        return instances.summarise(scores, self.categories)
+
+
+def _digits(words: Iterable[str]) -> str:
+    """8 hex digits that tell words from others."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
 
 
 def _named(found: dict[str, Any], matched: bool) -> dict[str, Any]:
@@ -129,7 +162,15 @@ def _youtube_vos(data_set: DataSet, given: Given) -> Rules:
     return YouTubeRules(data_set.seen(), data_set.protocol, given is Given.MATCHED)
 
 
-BENCHMARKS: dict[str, Callable[[DataSet, Given], Rules]] = {"davis": _davis, "youtube_vos": _youtube_vos}
+def _instances(data_set: DataSet, given: Given) -> Rules:
+    return InstanceRules(tuple(getattr(data_set, "categories", ())))
+
+
+BENCHMARKS: dict[str, Callable[[DataSet, Given], Rules]] = {
+    "davis": _davis,
+    "youtube_vos": _youtube_vos,
+    "instances": _instances,
+}
 
 
 def rules_of(data_set: DataSet, given: Given) -> Rules:
