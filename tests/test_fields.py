@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from vos_lightning.apps.cli import report_errors
 from vos_lightning.configuration import CONF, ROOT, compose_train
-from vos_lightning.data.sets import DATA_SETS
+from vos_lightning.data.catalogue import DATA_SETS
 from vos_lightning.errors import InputError
 from vos_lightning.fields import fields_of
 from vos_lightning.models.catalogue import MODELS
@@ -47,6 +47,8 @@ def chosen(path: Path, group: str) -> list[str]:
     """The options of a group with which a file is composed."""
     if path.parent.name == group:
         return [path.stem]
+    if group == "model" and path.parent == CONF and path.stem != "train":  # what some models build upon
+        return [name for name in CHOICES[group] if path in options_below(group, name)]
     if path.parent.name in ("schedule", "model_at_scale"):  # such as MODEL-DATA, MODEL-SCALE
         named = [n for n in CHOICES[group] if n in path.stem.split("-")]
         return named or CHOICES[group]

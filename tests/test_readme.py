@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vos_lightning.configuration import PACKAGE, ROOT
-from vos_lightning.data.sets import DATA_SETS
+from vos_lightning.data.catalogue import DATA_SETS
 from vos_lightning.fields import fields_of
 from vos_lightning.models.catalogue import MODELS
 from vos_lightning.models.training import Optimisation

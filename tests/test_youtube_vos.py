@@ -20,7 +20,7 @@ from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_syn
 from vos_lightning.data.videos import Video
 from vos_lightning.data.youtube_vos import (
     SPLITS,
-    categories_of_training,
+    categories_of,
     load_youtube_vos,
     splits_there,
 )
@@ -91,7 +91,7 @@ def test_the_oddities_of_the_real_data_are_there(folder: Path) -> None:
 
 
 def test_unseen_categories_are_kept_from_training(folder: Path) -> None:
-    seen = categories_of_training(folder)
+    seen = categories_of(folder, ["train"])
     train, valid = (
         {c for s in load_youtube_vos(folder, split) for c in s.categories.values()}
         for split in ("train", "valid")

@@ -63,7 +63,7 @@ def pair_or(kind: Kind, alone: bool, ordered: bool) -> Kind:
         fits = isinstance(pair, list) and len(pair) == 2 and all(map(kind.holds, pair))
         return fits and (not ordered or pair[0] <= pair[1])
 
-    names = "T or [shortest, longest]" if alone else "[height, width]"
+    names = "T or [shortest, longest]" if alone else "[least, most]" if ordered else "[height, width]"
     return Kind(f"must be {names}, of which each {kind.wanted}", holds)
 
 

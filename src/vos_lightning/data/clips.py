@@ -61,7 +61,8 @@ class Augmentation(NamedTuple):
 
     flip: probability of a horizontal flip. rotation, shear: degrees, either sign. translation: share of the
     height and width, either sign. zoom: range of the factors, drawn for x and y on their own. image_warp: how
-    frames are interpolated, `nearest` as in that code or `bilinear`.
+    frames are interpolated, `nearest` as in that code or `bilinear`. border: what comes in from outside, the
+    nearest pixel (`border`), or the mean colour and background (`zeros`).
     """
 
     flip: float = 0.5
@@ -70,19 +71,20 @@ class Augmentation(NamedTuple):
     shear: float = 0.1
     zoom: tuple[float, float] = (0.7, 1.4)
     image_warp: str = "bilinear"
+    border: str = "border"
 
     def __call__(self, frames: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Warps frames (T, 3, H, W), and labels (T, H, W) by nearest; the border is replicated."""
+        """Warps frames (T, 3, H, W), and labels (N, H, W) by nearest, all of them alike."""
         height, width = labels.shape[1:]
         inverse = np.linalg.inv(self._matrix(height, width, rng))
         # grid_sample counts in half sizes from the centre.
         half = np.diag([width / 2, height / 2, 1.0])
         theta = torch.from_numpy((np.linalg.inv(half) @ inverse @ half)[:2]).float()
         grid = F.affine_grid(theta[None], [1, 1, height, width], align_corners=False)
-        grid = grid.expand(len(frames), -1, -1, -1)
-        warped = F.grid_sample(frames, grid, self.image_warp, "border", align_corners=False)
-        ids = F.grid_sample(labels[:, None].float(), grid, "nearest", "border", align_corners=False)
-        return warped, ids[:, 0].to(labels.dtype)
+        each = grid.expand(len(frames), -1, -1, -1)
+        warped = F.grid_sample(frames, each, self.image_warp, self.border, align_corners=False)
+        ids = F.grid_sample(labels[None].float(), grid, "nearest", self.border, align_corners=False)
+        return warped, ids[0].to(labels.dtype)
 
     def _matrix(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """3x3 map of pixel offsets from the centre, before to after."""

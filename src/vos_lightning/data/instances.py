@@ -14,6 +14,8 @@ from vos_lightning.data.files import File, file_size, read_file
 from vos_lightning.data.images import image_size, read_frame
 from vos_lightning.data.names import checked_name
 
+OBJECT = "object"  # the category of objects whose data set names none
+
 
 @dataclass(frozen=True)
 class Instances:
@@ -47,6 +49,14 @@ class Detections:
 class Annotation(Protocol):
     """Where the instances of an image come from."""
 
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files that they are read from."""
+
+    @property
+    def count(self) -> int:
+        """How many instances are listed, without crowds. Raises InputError if that cannot be read."""
+
     def read(self, size: tuple[int, int]) -> Instances:
         """The instances of an image of `size` (h, w). Raises InputError for what does not fit it."""
 
@@ -74,6 +84,11 @@ class Image:
         """Text that changes when the image's file or its annotation does."""
         more = "" if self.annotation is None else self.annotation.described()
         return f"{self.name} {self.file.name} {file_size(self.file)} {more}\n"
+
+    def sources(self) -> tuple[list[File], str]:
+        """The files that it is read from, and text of whatever else decides what is in it."""
+        more = self.annotation
+        return ([self.file], self.name) if more is None else ([self.file, *more.files], self.described())
 
     def frame(self) -> np.ndarray:
         """Reads the image, (h, w, 3) uint8 RGB."""

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from vos_lightning.data.davis import load_davis
-from vos_lightning.data.instances import Image
+from vos_lightning.data.instances import OBJECT, Image
 from vos_lightning.data.single_object import load_jumpcut, load_segtrack, load_youtube_objects
 from vos_lightning.data.synthetic import SPLITS, SyntheticSpec, write_synthetic
 from vos_lightning.data.synthetic_trees import SyntheticTreesSpec, write_synthetic_trees
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
 from vos_lightning.data.videos import Video
-from vos_lightning.data.youtube_vos import categories_of_training, load_youtube_vos, splits_there
-from vos_lightning.errors import InputError
+from vos_lightning.data.youtube_vos import categories_of, load_youtube_vos, splits_there
 from vos_lightning.fields import ASIDE, FOLDER, NAME, SCORING, TRUTH, WORD, choice, list_of, or_null, whole
 
 Sample = Video | Image  # what a data set consists of, has a name and is told apart by `described`
@@ -36,9 +35,9 @@ class DataSet(ABC):
 
     benchmark: by whose rules it is scored, see `scoring.rules`. kind: of its samples.
 
-    name: its key in DATA_SETS. train_split: the split that is trained on. val_split: the one that is watched
-    each epoch. score_split: the one that is scored after training. submit_split: the one that is predicted
-    and zipped for a server, if its list is there; None zips none.
+    name: its key in `catalogue.DATA_SETS`. train_split: the split that is trained on. val_split: the one that
+    is watched each epoch. score_split: the one that is scored after training. submit_split: the one that is
+    predicted and zipped for a server, if its list is there; None zips none.
     """
 
     benchmark: ClassVar[str]
@@ -49,6 +48,11 @@ class DataSet(ABC):
     val_split: Annotated[str, NAME] = "val"
     score_split: Annotated[str, NAME, SCORING] = "val"
     submit_split: Annotated[str | None, or_null(FOLDER), ASIDE] = None
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of the objects' categories, in all splits the same; the first is category 1."""
+        return (OBJECT,)
 
     @abstractmethod
     def samples(
@@ -225,28 +229,26 @@ class Synthetic192(Synthetic2016):
 
 
 @dataclass(frozen=True, kw_only=True)
-class YouTube(VideoSet):
-    """What YouTube-VOS and its embedded twin share, see `load_youtube_vos`.
+class YouTubeTree(VideoSet):
+    """The videos of YouTube-VOS or of its embedded twin, see `load_youtube_vos`.
 
     portion: percent of the training videos. train_list, val_list: files with the videos of train-80 and
-    train-20. protocol: see `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training
-    videos.
+    train-20.
     """
-
-    benchmark = "youtube_vos"
 
     portion: Annotated[int, whole(1, 100)] = 100
     train_list: Annotated[str | None, or_null(WORD), ASIDE] = None
     val_list: Annotated[str | None, or_null(WORD), ASIDE] = None
-    protocol: Annotated[str, choice("all", "without-first", "without-first-and-last"), SCORING] = (
-        "without-first"
-    )
-    seen_categories: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), SCORING] = None
 
     @property
     @abstractmethod
     def tree(self) -> Path:
         """The folder that holds train, valid and test, as folders or as zips."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Those of the objects of all splits that are there, in order of name."""
+        return tuple(sorted(categories_of(self.tree, {split.partition("-")[0] for split in self.splits()})))
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of train, train-80, train-20, valid or test."""
@@ -259,15 +261,9 @@ class YouTube(VideoSet):
         """Those whose folder or zip is there."""
         return splits_there(self.tree)
 
-    def seen(self) -> set[str]:
-        """The categories that count as seen. Raises InputError if they cannot be read."""
-        return (
-            categories_of_training(self.tree) if self.seen_categories is None else set(self.seen_categories)
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class YouTubeVOS(YouTube):
+class PublicYouTubeTree(YouTubeTree):
     """YouTube-VOS below `root`."""
 
     root: Annotated[str, WORD, ASIDE]
@@ -279,7 +275,7 @@ class YouTubeVOS(YouTube):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticYouTube(YouTube):
+class SyntheticYouTubeTree(YouTubeTree):
     """The embedded data set in YouTube-VOS's tree, written below `cache` when first asked for."""
 
     cache: Annotated[str, WORD, ASIDE]
@@ -291,20 +287,31 @@ class SyntheticYouTube(YouTube):
         return write_synthetic_youtube(Path(self.cache), self.spec)
 
 
-DATA_SETS: dict[str, type[DataSet]] = {
-    "davis2016": Davis2016,
-    "davis2016_192": Davis2016Extended,
-    "davis2017": Davis2017,
-    "youtube_vos": YouTubeVOS,
-    "synthetic": Synthetic,
-    "synthetic_2016": Synthetic2016,
-    "synthetic_192": Synthetic192,
-    "synthetic_youtube": SyntheticYouTube,
-}
+@dataclass(frozen=True, kw_only=True)
+class YouTube(YouTubeTree):
+    """What YouTube-VOS and its embedded twin share where videos are scored.
+
+    protocol: see `scoring.youtube_vos.PROTOCOLS`. seen_categories: None takes those of the training videos.
+    """
+
+    benchmark = "youtube_vos"
+
+    protocol: Annotated[str, choice("all", "without-first", "without-first-and-last"), SCORING] = (
+        "without-first"
+    )
+    seen_categories: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), SCORING] = None
+
+    def seen(self) -> set[str]:
+        """The categories that count as seen. Raises InputError if they cannot be read."""
+        given = self.seen_categories
+        return categories_of(self.tree, ["train"]) if given is None else set(given)
 
 
-def data_set_named(name: str) -> type[DataSet]:
-    """One of DATA_SETS. Raises InputError for a name that is none."""
-    if name not in DATA_SETS:
-        raise InputError(f"data.name={name}: unknown; choose one of {', '.join(DATA_SETS)}.")
-    return DATA_SETS[name]
+@dataclass(frozen=True, kw_only=True)
+class YouTubeVOS(YouTube, PublicYouTubeTree):
+    """The videos of YouTube-VOS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticYouTube(YouTube, SyntheticYouTubeTree):
+    """The videos of its embedded twin."""

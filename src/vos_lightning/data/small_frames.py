@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from vos_lightning.data.images import (
     read_mask,
     resize_labels,
 )
+from vos_lightning.data.instances import Image
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 
@@ -50,8 +51,8 @@ class FrameCache:
     contents do not: each file is read once, the planes are found and linked. A file that changed just now is
     not linked, since the same instant may hold another change.
 
-    The cache also remembers which videos have passed a check: FOLDER/.checked/HASH is there, by the state of
-    their files.
+    The cache also remembers which videos and images have passed a check: FOLDER/.checked/HASH is there, by
+    the state of their files.
 
     folder: is made when it is first written to. keep_free: bytes of the disk that writing leaves free.
     """
@@ -69,12 +70,10 @@ class FrameCache:
         name, settled = _state(files, f"{size} {luminance}")
         return self.folder / LINKS / name[:2] / name[2:], settled
 
-    def mark(self, video: Video, what: str) -> tuple[Path, bool]:
-        """A file that says that a video has passed a check, and whether its files' states tell so."""
-        fields = replace(video, frames=(), masks=())
-        gaps = [path is None for path in video.masks]
-        files = [path for path in (*video.frames, *video.masks) if path is not None]
-        name, settled = _state(files, f"{what} {fields} {gaps}")
+    def mark(self, sample: Video | Image, what: str) -> tuple[Path, bool]:
+        """A file that says that a sample has passed a check, and whether its files' states tell so."""
+        files, more = sample.sources()
+        name, settled = _state(files, f"{what} {more}")
         return self.folder / MARKS / name[:2] / name[2:], settled
 
     def set_mark(self, mark: Path) -> None:
@@ -160,6 +159,13 @@ def read_small(video: Video, t: int, size: tuple[int, int], cache: FrameCache | 
     ids = video.ids(planes[3])
     planes[3] = np.where(ids == VOID, 0, ids)
     return planes
+
+
+def read_colours(file: File, size: tuple[int, int], cache: FrameCache | None = None) -> np.ndarray:
+    """An image at `size` (H, W) as planes (3, H, W), resized as by `read_small`, with its errors."""
+    if cache is None:
+        return _decode([file], [read_file(file)], size, False)[:3]
+    return _cached([file], size, False, cache)[:3]
 
 
 def _cached(files: list[File], size: tuple[int, int], luminance: bool, cache: FrameCache) -> np.ndarray:

@@ -5,7 +5,7 @@ void.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -133,6 +133,12 @@ class Video:
         listed = "" if self.presence is None else f"{self.presence} {self.categories}\n"
         files = (path for path in (*self.frames, *self.masks) if path is not None)
         return listed + "".join(f"{self.name}/{path.name} {file_size(path)}\n" for path in files)
+
+    def sources(self) -> tuple[list[File], str]:
+        """The files that it is read from, and text of whatever else decides what is in it."""
+        gaps = [path is None for path in self.masks]
+        files = [path for path in (*self.frames, *self.masks) if path is not None]
+        return files, f"{replace(self, frames=(), masks=())} {gaps}"
 
     def given(self) -> dict[int, np.ndarray]:
         """The given masks by their frames, (H, W) uint8: ids of objects that start there, else background.

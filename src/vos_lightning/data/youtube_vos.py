@@ -11,7 +11,7 @@ and test as published, an object has no mask but its first.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,13 @@ def splits_there(root: Path) -> list[str]:
 
 
 @reading()
-def categories_of_training(root: Path) -> set[str]:
-    """The seen categories, those of the training videos. Raises InputError as `load_youtube_vos`."""
-    videos = _read_meta(_tree(root, "train"))
-    return {thing.category for objects in videos.values() for thing in objects.values()}
+def categories_of(root: Path, published: Iterable[str]) -> set[str]:
+    """The categories of published splits; those of train are the seen ones.
+
+    Raises InputError as `load_youtube_vos`.
+    """
+    videos = [objects for name in published for objects in _read_meta(_tree(root, name)).values()]
+    return {thing.category for objects in videos for thing in objects.values()}
 
 
 def _tree(root: Path, name: str) -> File:

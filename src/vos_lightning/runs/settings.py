@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from omegaconf import DictConfig
 
 from vos_lightning.configuration import plain_values
+from vos_lightning.data.catalogue import data_set_named
 from vos_lightning.data.modules import Loading, frame_cache
-from vos_lightning.data.sets import data_set_named
 from vos_lightning.errors import InputError
 from vos_lightning.fields import NAME, WORD, as_plain, choice, or_null, read, read_parts, real, shown, whole
 from vos_lightning.models.catalogue import model_named
