@@ -42,7 +42,7 @@ def test_what_names_the_slots_decides_the_protocol_and_the_table_says_which(tmp_
 def test_youtube_vos_has_no_rules_for_proposals_without_masks(tmp_path: Path) -> None:
     data = ["data=synthetic_youtube", f"data.cache={tmp_path}", "data.seen_categories=[bear]"]
     assert "-matched-" in rules_of(*given(*data)).name
-    with pytest.raises(InputError, match="predict.match_given=true"):
+    with pytest.raises(InputError, match=r"predict\.match_given=true"):
         rules_of(*given(*data, "predict.match_given=false"))
 
 
