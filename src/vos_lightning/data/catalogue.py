@@ -1,9 +1,11 @@
 """Which data sets there are, by the name that a configuration gives them."""
 
 from vos_lightning.data.image_sets import (
+    Coco,
     Davis2017Frames,
     SyntheticFrames,
     SyntheticYouTubeFrames,
+    Voc2012,
     YouTubeVOSFrames,
 )
 from vos_lightning.data.sets import (
@@ -32,6 +34,8 @@ DATA_SETS: dict[str, type[DataSet]] = {
     "youtube_vos_frames": YouTubeVOSFrames,
     "synthetic_frames": SyntheticFrames,
     "synthetic_youtube_frames": SyntheticYouTubeFrames,
+    "coco": Coco,
+    "voc2012": Voc2012,
 }
 
 

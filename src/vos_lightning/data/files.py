@@ -101,12 +101,12 @@ def file_state(file: File) -> tuple[str, int]:
 
 
 @reading()
-def read_file(file: File) -> bytes:
-    """The content of a file. Raises InputError if it is missing, unreadable, no file or above MOST_BYTES."""
+def read_file(file: File, most: int = MOST_BYTES) -> bytes:
+    """The content of a file. Raises InputError if it is missing, unreadable, no file or too large."""
     if isinstance(file, Path) and not S_ISREG(file.stat().st_mode):  # another kind might never end
         raise InputError(f"{file}: no regular file; put a file in its place.")
-    if file_size(file) > MOST_BYTES:
-        raise InputError(f"{file}: larger than {MOST_BYTES >> 20} MiB; give a smaller file.")
+    if file_size(file) > most:
+        raise InputError(f"{file}: larger than {most >> 20} MiB; give a smaller file.")
     return file.read_bytes()
 
 

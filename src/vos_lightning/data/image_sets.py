@@ -2,12 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
+from vos_lightning.data.coco import annotation_file, load_coco, read_contents, splits_of
 from vos_lightning.data.instances import Image
-from vos_lightning.data.sets import Davis2017, PublicYouTubeTree, Synthetic, SyntheticYouTubeTree, VideoSet
+from vos_lightning.data.sets import (
+    DataSet,
+    Davis2017,
+    PublicYouTubeTree,
+    Synthetic,
+    SyntheticYouTubeTree,
+    VideoSet,
+)
 from vos_lightning.data.video_frames import frames_of
-from vos_lightning.fields import whole
+from vos_lightning.data.voc import CATEGORIES, load_voc
+from vos_lightning.fields import ASIDE, WORD, list_of, or_null, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +56,57 @@ class YouTubeVOSFrames(Frames, PublicYouTubeTree):
 @dataclass(frozen=True, kw_only=True)
 class SyntheticYouTubeFrames(Frames, SyntheticYouTubeTree):
     """The frames of its embedded twin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicImages(DataSet):
+    """What COCO and Pascal VOC share.
+
+    root: the public tree. only: the categories that are taken, in this order; None takes all.
+    """
+
+    benchmark = "instances"
+    kind: ClassVar[type] = Image
+
+    root: Annotated[str, WORD, ASIDE]
+    only: Annotated[tuple[str, ...] | None, or_null(list_of(WORD))] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coco(PublicImages):
+    """A tree in COCO's format, see `load_coco`."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """`only`, or those of the training split in order of their ids; none if it is not there."""
+        if self.only is not None:
+            return self.only
+        if self.train_split not in self.splits():
+            return ()
+        return tuple(read_contents(annotation_file(Path(self.root), self.train_split)).categories.values())
+
+    def samples(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> Sequence[Image]:
+        """The images of a split that has a JSON."""
+        return load_coco(Path(self.root), split, self.categories)
+
+    def splits(self) -> list[str]:
+        """Those that have a JSON."""
+        return splits_of(Path(self.root))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voc2012(PublicImages):
+    """The images of Pascal VOC 2012 whose objects are segmented, see `load_voc`."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """`only`, or all 20."""
+        return CATEGORIES if self.only is None else self.only
+
+    def samples(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> Sequence[Image]:
+        """The images of a list of ImageSets/Segmentation."""
+        return load_voc(Path(self.root), split, self.categories)
+
+    def splits(self) -> list[str]:
+        """The lists of ImageSets/Segmentation."""
+        return [path.stem for path in (Path(self.root) / "ImageSets" / "Segmentation").glob("*.txt")]

@@ -14,8 +14,7 @@ from torch.utils.data import Dataset
 from vos_lightning.data.checked import check_each
 from vos_lightning.data.clips import Augmentation, EpochSampler, FixedSampler, normalise
 from vos_lightning.data.examples import Examples
-from vos_lightning.data.files import read_file
-from vos_lightning.data.images import image_size, resize_labels
+from vos_lightning.data.images import resize_labels
 from vos_lightning.data.instances import Annotation, Image, InstanceBatch, boxes_of
 from vos_lightning.data.small_frames import FrameCache, read_colours
 from vos_lightning.errors import InputError
@@ -59,7 +58,7 @@ class InstanceDataset(Dataset[InstanceBatch]):
         epoch, index = key
         image = self.images[index]
         frames = normalise(read_colours(image.file, self.size, self.cache)[None])
-        found = _annotation(image).read(image_size(image.file, read_file(image.file)))
+        found = _annotation(image).read(image.size())
         small = [resize_labels(mask.astype(np.uint8), self.size) for mask in found.masks[~found.crowd]]
         masks = torch.from_numpy(np.array(small, np.uint8).reshape(-1, *self.size))
         if self.augmentation is not None:

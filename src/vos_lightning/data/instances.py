@@ -68,14 +68,16 @@ class Annotation(Protocol):
 class Image:
     """One image: its file, and its annotation, None where there is none.
 
-    name: what its results are called; it is unique in a split. number: its id in a data set of COCO's
-    format. Raises InputError for a name that `checked_name` refuses.
+    name: what its results are called; it is unique in a split. number, category_ids: its own id and those of
+    categories 1, 2, ... in a data set of COCO's format. Raises InputError for a name that `checked_name`
+    refuses.
     """
 
     name: str
     file: File
     annotation: Annotation | None = None
     number: int | None = None
+    category_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         checked_name(self.name, self.file)

@@ -31,20 +31,13 @@ class InstanceEvaluation:
     Args:
         detect: what a network that is ready finds in an image (h, w, 3) uint8 RGB, at its size.
         categories: the names of categories 1, 2, ...
-        category_ids: the numbers that the data set's own files have for them, by default 1, 2, ...
 
     Attributes:
         timings: what each image so far has cost.
     """
 
-    def __init__(
-        self,
-        detect: Callable[[np.ndarray], Detections],
-        categories: Sequence[str] = (),
-        category_ids: Sequence[int] = (),
-    ) -> None:
+    def __init__(self, detect: Callable[[np.ndarray], Detections], categories: Sequence[str] = ()) -> None:
         self.detect, self.names = detect, dict(enumerate(categories, 1))
-        self.category_ids = dict(enumerate(category_ids, 1))
         self.timings: list[Timing] = []
 
     def write(self, image: Image, folder: Path) -> Iterator[Detections]:
@@ -68,13 +61,15 @@ class InstanceEvaluation:
     def entries(self, image: Image, found: Detections) -> list[dict[str, Any]]:
         """Detections in COCO's result format, in which overlapping masks stay as they are.
 
-        The image_id is the number that the data set's own file gives to the image, or else its name.
+        The ids of the image and of categories are those of the data set's own file, or else the image's name
+        and 1, 2, ...
         """
         rows = zip(encoded(found.masks), found.scores.tolist(), found.categories.tolist(), strict=True)
+        ids = dict(enumerate(image.category_ids, 1))
         return [
             {
                 "image_id": _id(image),
-                "category_id": self.category_ids.get(category, category),
+                "category_id": ids.get(category, category),
                 "segmentation": region,
                 "score": score,
             }

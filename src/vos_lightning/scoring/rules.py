@@ -163,7 +163,7 @@ def _youtube_vos(data_set: DataSet, given: Given) -> Rules:
 
 
 def _instances(data_set: DataSet, given: Given) -> Rules:
-    return InstanceRules(tuple(getattr(data_set, "categories", ())))
+    return InstanceRules(data_set.categories)
 
 
 BENCHMARKS: dict[str, Callable[[DataSet, Given], Rules]] = {
