@@ -1,6 +1,8 @@
 """What several files of tests share: masks, frames and videos made here, and small networks."""
 
 import itertools
+import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, overload
@@ -115,6 +117,26 @@ def noise_clip(mask: np.ndarray, frames: int) -> Clip:
     weights[..., :2] = 1
     generator = torch.Generator().manual_seed(1)
     return Clip(torch.randn(2, frames, 3, *mask.shape, generator=generator), labels, weights)
+
+
+# --- weights that a name decides ---------------------------------------------------------------------------
+
+
+def official_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of an official state dict that its name decides, as tests/fixtures were made with."""
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    if key.endswith("running_var"):
+        return torch.from_numpy((1 + 0.2 * rng.random(shape)).astype(np.float32))
+    x = rng.standard_normal(shape)
+    if key.endswith("running_mean"):
+        x = 0.1 * x
+    elif len(shape) >= 2:
+        x = (4 if "Gates" in key or "conv_out" in key else 1) * x / math.sqrt(math.prod(shape[1:]))
+    else:
+        x = 1 + 0.1 * x if key.endswith("weight") else 0.1 * x
+    return torch.from_numpy(x.astype(np.float32))
 
 
 # --- S2S -------------------------------------------------------------------------------------------------

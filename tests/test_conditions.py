@@ -13,18 +13,20 @@ import torch
 
 from helpers import boxes, noise, written
 from vos_lightning.configuration import compose_train
-from vos_lightning.data.clips import Clip
 from vos_lightning.data.object_clips import Draw
+from vos_lightning.data.video_frames import frames_of
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
+from vos_lightning.evaluation.instances import InstanceEvaluation
 from vos_lightning.evaluation.videos import VideoEvaluation
 from vos_lightning.fields import Where, fields_of
 from vos_lightning.models.catalogue import MODELS
 from vos_lightning.models.interface import Experiment
+from vos_lightning.models.rsis.module import terms_of
 from vos_lightning.runs.settings import read_settings
 
-SMALL = ["data.size=[32,64]", "data=synthetic"]
-SMALLER = {"rvos": ["model.hidden=16"], "s2s": ["model.hidden=16"]}
+SMALL = ["data.size=[32,64]"]
+SMALLER = {"rvos": ["model.hidden=16"], "s2s": ["model.hidden=16"], "rsis": ["model.hidden=16"]}
 VALUES = [True, False, 3, 1, 2, 0.9, (64, 96), "deeplabv3_resnet50", "none"]  # some of each kind but choices
 
 
@@ -52,10 +54,14 @@ CASES = [
     for case in cases_of(name, part, getattr(model, part))
     if not case.where.other.startswith("train.")
 ]
-KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3)}  # of a clip of the data set of training
-LOSSES: dict[str, Callable[[Any, Clip], torch.Tensor]] = {
+# Of an example of the data set of training.
+KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3), "rsis": (0, 0)}
+LOSSES: dict[str, Callable[[Any, Any], torch.Tensor]] = {
     "rvos": lambda module, clip: module.clip_loss(clip, "inferred")[0],
     "s2s": lambda module, clip: module.clip_loss(clip)[0],
+    "rsis": lambda module, batch: module.loss(
+        terms_of(module.found(batch, 2), batch, module.training_fields.stop_balance), module.course.ever
+    ),
 }
 
 
@@ -91,22 +97,29 @@ def others(experiment: Any, part: str, field: str, without: tuple[Any, ...]) -> 
 
 
 def outcome(experiment: Experiment, video: Video) -> dict[str, torch.Tensor]:
-    """A fresh network's weights, its soft and its merged masks of a video, and its loss of a clip."""
+    """A fresh network's weights, what it finds in a video or its last image, and its loss of an example."""
     torch.manual_seed(0)
     network = experiment.model.network(experiment.fields)
     with torch.no_grad():
         for weight in network.parameters():  # so that parts which begin as zeros show in the masks
             weight.add_(torch.randn_like(weight), alpha=0.02)
     evaluation = experiment.model.evaluation(network, experiment, "cpu")
-    assert isinstance(evaluation, VideoEvaluation)
-    frames = [video.frame(t) for t in range(len(video))]
-    soft = torch.stack(list(evaluation.propagation.probabilities(frames, video.given())))
-    merged = torch.from_numpy(np.stack(list(evaluation.masks(video))))
+    sample: Any = video
+    if isinstance(evaluation, VideoEvaluation):
+        frames = [video.frame(t) for t in range(len(video))]
+        soft = torch.stack(list(evaluation.propagation.probabilities(frames, video.given())))
+        found = {"soft": soft, "merged": torch.from_numpy(np.stack(list(evaluation.masks(video))))}
+    else:
+        assert isinstance(evaluation, InstanceEvaluation)
+        sample = frames_of([video], 1, experiment.data_set.categories)[-1]
+        found = {k: torch.from_numpy(v) for k, v in vars(evaluation.detect(sample.frame())).items()}
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
-    clip = experiment.examples.training([video], experiment.fields.slots, 0, None)
-    batch = Clip(*(part[None] for part in clip[KEYS[experiment.fields.architecture]]))
+    example = experiment.examples.training([sample], experiment.fields.slots, 0, None)[
+        KEYS[experiment.fields.architecture]
+    ]
+    batch = type(example)(*(part[None] for part in example))
     loss = LOSSES[experiment.fields.architecture](module.eval(), batch).detach()
-    return {**network.state_dict(), "soft": soft, "merged": merged, "loss": loss}
+    return {**network.state_dict(), **found, "loss": loss}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What every model of the catalogue keeps, and one from outside that stands in tests/outside alone."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pycocotools import mask as rle
 
 from helpers import boxes, noise, written
 from vos_lightning.apps import predict, table
 from vos_lightning.apps.train import help_text
 from vos_lightning.configuration import CONF, compose_train
 from vos_lightning.data.images import read_mask
+from vos_lightning.data.instances import Detections, Image
+from vos_lightning.data.video_frames import frames_of
 from vos_lightning.data.videos import Video
 from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import read_model_weights
@@ -26,21 +30,23 @@ from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import as_values, read_experiment, read_settings, settings_of
 from vos_lightning.runs.sweep import expand
 from vos_lightning.runs.train import train
+from vos_lightning.scoring.rules import rules_of
 
 OUTSIDE = Path(__file__).parent / "outside"
 ARCHITECTURES = (*MODELS, "carried")
 CONFIGURATIONS = sorted(
     p.stem for place in (CONF, *OUTSIDE.glob("*/conf")) for p in place.glob("model/*.yaml")
 )
-SMALLER = {"rvos": ["model.hidden=16"], "s2s": ["model.hidden=16", "data.samples=6"]}
+SMALLER = {
+    "rvos": ["model.hidden=16"],
+    "s2s": ["model.hidden=16", "data.samples=6"],
+    "rsis": ["model.hidden=16"],
+}
 SPEC = "{seed: 0, train: 3, val: 1, test: 1, frames: 5, height: 32, width: 64}"
-DATA = [
-    "data.size=[32,64]",
-    "data.clip_length=2",
-    "data.batch_size=2",
-    "data.val_clips=2",
-    f"data.spec={SPEC}",
-]
+DATA = ["data.size=[32,64]", "data.batch_size=2", "data.val_clips=2", f"data.spec={SPEC}"]
+# What a model draws from -> six examples an epoch, and a data set at the paper's scale.
+EXAMPLES: dict[type, str] = {Video: "data.clip_length=2", Image: "data.every=3"}
+WHOLE: dict[type, str] = {Video: "data=davis2017", Image: "data=davis2017_frames"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +61,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     root = tmp_path_factory.mktemp("contract")
     places = [f"data.cache={root}", f"run.root={root}/runs", f"run.frame_cache={root}/frames"]
     machine = ["run.threads=1", "run.accelerator=cpu", "train.stages=[{epochs: 2}]", "train.max_steps=5"]
-    return lambda architecture: [*DATA, *places, *machine, *SMALLER.get(architecture, [])]
+    return lambda architecture: [
+        *DATA,
+        EXAMPLES[all_models()[architecture].examples.kind],
+        *places,
+        *machine,
+        *SMALLER.get(architecture, []),
+    ]
 
 
 @pytest.fixture
@@ -71,29 +83,54 @@ def test_these_are_all_models() -> None:
     assert set(ARCHITECTURES) == set(all_models())
 
 
+@pytest.fixture
+def samples(video: Video) -> dict[type, Video | Image]:
+    """What a model may be used on, by kind; the image is the video's third frame."""
+    (_, image) = frames_of([video], 1, ("object",))
+    return {Video: video, Image: image}
+
+
+def check_masks(video: Video, masks: list[np.ndarray], folder: Path) -> None:
+    """Checks what was found along a video against what was written."""
+    assert [(mask.shape, mask.dtype) for mask in masks] == [((40, 72), np.uint8)] * 5
+    assert set(np.unique(masks)) <= {0, 1, 2}
+    np.testing.assert_array_equal(masks[0], video.mask(0))
+    for path, mask in zip(sorted((folder / video.name).iterdir()), masks, strict=True):
+        np.testing.assert_array_equal(read_mask(path), mask)
+
+
+def check_detections(image: Image, detections: list[Detections], folder: Path) -> None:
+    """Checks what was found in an image against what was written."""
+    (found,) = detections
+    assert found.masks.shape == (len(found), 40, 72) and found.masks.dtype == bool
+    assert ((found.scores >= 0) & (found.scores <= 1)).all() and (found.categories >= 1).all()
+    written = json.loads((folder / f"{image.name}.json").read_text())
+    assert [entry["category_id"] for entry in written] == found.categories.tolist()
+    for entry, mask in zip(written, found.masks, strict=True):
+        np.testing.assert_array_equal(rle.decode(entry["segmentation"]), mask)
+
+
 @pytest.mark.parametrize("label", CONFIGURATIONS)
-def test_a_configuration_composes_builds_and_segments_a_video(
-    label: str, tiny: Callable[..., list[str]], video: Video, tmp_path: Path
+def test_a_configuration_composes_builds_and_segments(
+    label: str, tiny: Callable[..., list[str]], samples: dict[type, Any], tmp_path: Path
 ) -> None:
     def experiment(*overrides: str) -> Experiment:
         return read_settings(compose_train([f"model={label}", *overrides])).experiment
 
+    architecture = compose_train([f"model={label}"]).model.architecture
+    kind = all_models()[architecture].examples.kind
     with torch.device("meta"):
-        whole = experiment("scale=paper", "data=davis2017", "data.root=/d")
+        whole = experiment("scale=paper", WHOLE[kind], "data.root=/d")
         whole.model.network(without_weights(whole.fields))
-    small = experiment(*tiny(whole.fields.architecture))
+    small = experiment(*tiny(architecture))
     assert read_experiment(as_values(small)) == small
     torch.manual_seed(0)
     network = small.model.network(small.fields)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     evaluation = small.model.evaluation(network, small, "cpu")
-    masks = list(evaluation.write(video, tmp_path / "masks"))
-    assert [(mask.shape, mask.dtype) for mask in masks] == [((40, 72), np.uint8)] * 5
-    assert set(np.unique(masks)) <= {0, 1, 2}
-    np.testing.assert_array_equal(masks[0], video.mask(0))
-    for path, mask in zip(sorted((tmp_path / "masks" / video.name).iterdir()), masks, strict=True):
-        np.testing.assert_array_equal(read_mask(path), mask)
-    assert [timing.frames for timing in evaluation.timings] == [5]
+    found = list(evaluation.write(samples[kind], tmp_path / "found"))
+    (check_masks if kind is Video else check_detections)(samples[kind], found, tmp_path / "found")
+    assert [timing.frames for timing in evaluation.timings] == [len(found)]
     assert before.keys() == network.state_dict().keys()
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
@@ -105,7 +142,9 @@ def test_it_trains_resumes_to_the_same_weights_and_is_read_back(
     options = [f"model={architecture}", *tiny(architecture)]
     whole, broken = (compose_train([*options, f"run.dir={tmp_path / name}"]) for name in ("whole", "broken"))
     result = train(whole)
-    assert result["steps"] == 5 and 0 <= result["scores"]["JF"] <= 1
+    experiment = read_settings(whole).experiment
+    headline = rules_of(experiment.data_set, experiment.given).headline
+    assert result["steps"] == 5 and all(result["scores"][key] >= 0 for key in headline.values())
     ended = TrainingModule.on_train_batch_end
 
     def fail(self: TrainingModule, *arguments: Any) -> None:
@@ -124,10 +163,13 @@ def test_it_trains_resumes_to_the_same_weights_and_is_read_back(
 
     experiment, network = load_run(tmp_path / "whole")
     evaluation = experiment.model.evaluation(network, experiment, "cpu")
-    (scored,) = experiment.data_set.videos("test")
-    folder = Run.of(read_settings(whole)).evaluation.masks / scored.name
-    for t, mask in enumerate(evaluation.write(scored, tmp_path / "again")):
-        np.testing.assert_array_equal(mask, read_mask(folder / f"{scored.frames[t].stem}.png"))
+    scored, again = experiment.data_set.samples("test")[0], tmp_path / "again"
+    assert list(evaluation.write(scored, again))
+    files = [path for path in again.rglob("*") if path.is_file()]
+    folder = Run.of(read_settings(whole)).evaluation.masks
+    assert files and all(
+        path.read_bytes() == (folder / path.relative_to(again)).read_bytes() for path in files
+    )
 
 
 def test_the_help_names_a_model_from_outside() -> None:

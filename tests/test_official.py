@@ -4,8 +4,6 @@ fixtures/rvos_*_shot.npz hold what the official code (eval mode, float32) gave f
 below, slots 0..3, every 8th row and column.
 """
 
-import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet101
 
-from helpers import small_rvos
+from helpers import official_tensor, small_rvos
 from vos_lightning.errors import InputError
 from vos_lightning.layers.pyramid import Features, PyramidDecoder
 from vos_lightning.layers.weights import load_strictly
@@ -26,23 +24,6 @@ SIZE = (256, 448)
 SLOTS = 10
 
 Weights = dict[str, Tensor]
-
-
-def official_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
-    """A tensor that its name decides."""
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
-    if key.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    if key.endswith("running_var"):
-        return torch.from_numpy((1 + 0.2 * rng.random(shape)).astype(np.float32))
-    x = rng.standard_normal(shape)
-    if key.endswith("running_mean"):
-        x = 0.1 * x
-    elif len(shape) >= 2:
-        x = (4 if "Gates" in key or "conv_out" in key else 1) * x / math.sqrt(math.prod(shape[1:]))
-    else:
-        x = 1 + 0.1 * x if key.endswith("weight") else 0.1 * x
-    return torch.from_numpy(x.astype(np.float32))
 
 
 def official_encoder() -> Weights:
