@@ -22,6 +22,7 @@ from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.models.interface import Experiment
 from vos_lightning.report import tables
 from vos_lightning.report.notes import notes
+from vos_lightning.report.spec import StripFields, checked_spec
 from vos_lightning.runs.folder import write_json
 from vos_lightning.runs.load import build_network
 from vos_lightning.runs.run import Run
@@ -78,7 +79,11 @@ def test_every_configuration_composes():
         build_network(experiment_of(f"model={name}", "scale=embedded"), None)
 
 
-UNPUBLISHED = {"s2s-encoder": ["previous_mask"], "s2svideo-table1": ["none transposed", "clip transposed"]}
+UNPUBLISHED = {
+    "s2s-encoder": ["previous_mask"],
+    "s2svideo-table1": ["none transposed", "clip transposed"],
+    "s2svideo-rates": ["1e-5", "1e-4"],
+}
 
 
 def experiment_in(cell: Cell) -> Experiment:
@@ -102,6 +107,10 @@ def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
                 assert pytest.approx((row["J"] + row["F"]) / 2, abs=0.11) == row["JF"]
     assert without == UNPUBLISHED.get(sweep, [])
     assert len(cells) - len(without) == len(published)
+    reports = checked_spec(cells[0].config["table"])["reports"].values()
+    for report in (report for report in reports if isinstance(report, StripFields)):
+        for wanted in (report.rows or {}).values():
+            assert sum(tables.holds(wanted, flatten(cell.config)) for cell in cells) == 1
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

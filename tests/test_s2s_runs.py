@@ -6,15 +6,19 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
 from vos_lightning.configuration import compose_train
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.report import tables
 from vos_lightning.report.figures import report
+from vos_lightning.report.spec import StripFields
+from vos_lightning.report.strips import strips_of
 from vos_lightning.runs.run import Run, scored_checkpoint
 from vos_lightning.runs.settings import read_settings, settings_of
 from vos_lightning.runs.sweep import Cell, expand
@@ -77,7 +81,7 @@ def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> Non
 def test_what_cannot_be_scored_is_refused_before_training(tmp_path: Path) -> None:
     places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", "run.frame_cache=null"]
     options = ["model=rvos_zero_shot", "data=synthetic_youtube", f"data.spec={YOUTUBE}", *places]
-    with pytest.raises(InputError, match=r"YouTube-VOS is scored one-shot; set predict\.match_given=true"):
+    with pytest.raises(InputError, match=r"scores no proposals .*; set predict\.match_given=true"):
         train(compose_train([*options, "predict.match_given=false"]))
     assert not (tmp_path / "runs").exists()
 
@@ -180,12 +184,24 @@ def test_a_table_shows_seen_and_unseen_beside_the_papers(trained: Trained, tmp_p
         tables.build_table(cells, server)
 
 
+def test_masks_predicted_for_a_strip_are_those_of_an_evaluation(trained: Trained) -> None:
+    (base, updated) = runs(trained, "s2svideo-table1")
+    data_set = base.settings.experiment.data_set
+    video = data_set.samples(data_set.score_split)[0]
+    assert isinstance(video, Video)
+    fields = (StripFields(figure="any", split=split) for split in ("score", "train"))
+    scored, anew = (list(strips_of(video, {"base": base, "updated": updated}, f)) for f in fields)
+    for there, here in zip(scored, anew, strict=True):
+        assert there.label == here.label
+        np.testing.assert_array_equal(there.masks, here.masks)
+
+
 @pytest.mark.parametrize(
     ("sweep", "pictures"),
     [
-        ("s2s-table2", ["position"]),
-        ("s2s-table3", ["overlays"]),
-        ("s2svideo-table1", ["losses", "position"]),
+        ("s2s-table2", ["figure1", "figure4", "position"]),
+        ("s2s-table3", ["figure5"]),
+        ("s2svideo-table1", ["figure3", "figure4", "figure5", "losses", "position"]),
     ],
 )
 def test_reports_are_written(trained: Trained, tmp_path: Path, sweep: str, pictures: list[str]) -> None:

@@ -1,60 +1,67 @@
-"""What stands below a table: curves, counts and pictures from its runs' folders.
+"""What stands below a table: curves, counts and rows of frames from its runs' folders.
 
-A sweep asks for them by `table.reports`: {NAME OF A REPORT: the paper's figure that it follows, in words}.
+A sweep asks for them by `table.reports`: {NAME: FIGURE}. NAME is one of REPORTS, and FIGURE the paper's
+figure that it follows, in words; or NAME is a free one, and FIGURE are the fields of `spec.StripFields`, by
+which rows of frames are shown.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vos_lightning.data.images import read_mask
-from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
-from vos_lightning.report.plots import loss_curves, overlay_sheet, position_curves
+from vos_lightning.fields import shown
+from vos_lightning.report.plots import EpochCurve, epoch_curves, loss_curves, position_curves
+from vos_lightning.report.spec import StripFields
+from vos_lightning.report.strips import strips
 from vos_lightning.report.tables import Table
 from vos_lightning.report.text import as_text
 from vos_lightning.runs.run import Run
 from vos_lightning.scoring.youtube_vos import GROUPS
-
-FRAMES_SHOWN = 5
 
 
 def report(table: Table, stem: Path) -> list[str]:
     """Makes a table's reports from the first seed's finished runs.
 
     Args:
-        table: whose spec asks for some of REPORTS.
+        table: whose spec asks for reports.
         stem: pictures are written to STEM-NAME.png.
 
     Returns:
         Lines to print, each report's after an empty one.
+
+    Raises:
+        InputError: a name that is not known, or a file of a run that cannot be used.
     """
     runs = {row.label: row.first for row in table.rows if row.first is not None}
     lines = []
-    for name, source in table.spec.get("reports", {}).items():
-        chosen = {label: run for label, run in runs.items() if _has(run, name)}
-        if chosen:
-            path = stem.with_name(f"{stem.name}-{name}.png")
-            lines += ["", *REPORTS[name](table, chosen, path, source)]
+    for name, figure in table.spec.get("reports", {}).items():
+        path = stem.with_name(f"{stem.name}-{name}.png")
+        if isinstance(figure, StripFields):
+            made = strips(table, figure, path)
+        elif name in REPORTS:
+            made = REPORTS[name](runs, path, figure)
+        else:
+            raise InputError(
+                f"table.reports.{name}: unknown; choose one of {', '.join(REPORTS)}, or give the fields of "
+                f"rows of frames, such as {{figure: {shown(figure)}}}."
+            )
+        lines += ["", *made] if made else []
     return lines
 
 
-def _has(run: Run, report: str) -> bool:
-    """Whether a run has what a report shows: scores of YouTube-VOS have curves, a training has losses."""
-    if report == "losses":
-        return (run.training.path / "losses.csv").is_file()
-    return report == "overlays" or report in _scores(run)
+def _scores(runs: Mapping[str, Run], key: str) -> dict[str, Any]:
+    """What a key of the scores holds, by the label of each run that has it."""
+    results = {label: run.result() for label, run in runs.items()}
+    return {label: r["scores"][key] for label, r in results.items() if r is not None and key in r["scores"]}
 
 
-def _scores(run: Run) -> dict[str, Any]:
-    result = run.result()
-    assert result is not None
-    return result["scores"]
-
-
-def _position(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
-    curves = {label: _scores(run)["position"] for label, run in runs.items()}
+def _position(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
+    """J over the position in the video, which YouTube-VOS has."""
+    curves = _scores(runs, "position")
+    if not curves:
+        return []
     limits = next(iter(curves.values()))["limits"]
     lines = [
         [label, group, *("-" if j is None else f"{100 * j:.1f}" for j in curve[f"J_{group}"])]
@@ -66,57 +73,83 @@ def _position(table: Table, runs: dict[str, Run], path: Path, source: str) -> li
     return [f"J over the relative position in the video ({source}): {path}", "", as_text(columns, lines)]
 
 
-def _instances(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
+def _instances(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
+    """J and F by the number of objects, which YouTube-VOS has."""
     lines = [
         [label, count, str(found["objects"]), f"{100 * found['J']:.1f}", f"{100 * found['F']:.1f}"]
-        for label, run in runs.items()
-        for count, found in _scores(run)["instances"].items()
+        for label, counts in _scores(runs, "instances").items()
+        for count, found in counts.items()
     ]
+    if not lines:
+        return []
     columns = ["", "objects in the video", "objects", "J", "F"]
     return [f"J and F by the number of objects in the video ({source})", "", as_text(columns, lines)]
 
 
-def _losses(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
+def _losses(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
+    """The training loss over iterations."""
     curves = {}
     for label, run in runs.items():
-        path_of_losses = run.training.path / "losses.csv"
-        try:
-            with path_of_losses.open(newline="", encoding="utf-8") as file:
-                points = [(float(p["step"]), float(p["loss"])) for p in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise InputError(f"{path_of_losses}: must hold step,loss in each line; train again.") from error
-        curves[label] = ([step for step, _ in points], [loss for _, loss in points])
+        points = _read(run.training.path / "losses.csv", ("step", "loss"))
+        if points:
+            curves[label] = ([step for step, _ in points], [loss for _, loss in points])
+    if not curves:
+        return []
     loss_curves(path, curves)
     return [f"Training loss over iterations ({source}): {path}"]
 
 
-def _overlays(table: Table, runs: dict[str, Run], path: Path, source: str) -> list[str]:
-    """The scored video in which the rows differ most, at the same frames."""
-    spread: dict[str, float] = {}
-    objects = [_scores(run)["per_object"] for run in runs.values()]
-    data_set = table.experiment.data_set
-    videos = {v.name: v for v in data_set.samples(data_set.score_split) if isinstance(v, Video)}
-    for key in objects[0]:
-        values = [scores[key]["J"] for scores in objects if key in scores]
-        if key.rpartition("_")[0] in videos:
-            spread[key] = values[-1] - values[0]
-    if not spread:
-        raise InputError(f"{path}: no video of {data_set.score_split} is in the results; score again.")
-    name = max(spread, key=lambda key: spread[key]).rpartition("_")[0]
-    video = videos[name]
-    last = len(video.asked) - 1
-    times = [video.asked[round(i * last / (FRAMES_SHOWN - 1))] for i in range(FRAMES_SHOWN)]
-    sheet = {}
+def _epochs(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
+    """The losses of training and validation over epochs; runs that come first have a panel of their own."""
+    labels: dict[Path, list[str]] = {}
+    before: dict[Path, list[str]] = {}
     for label, run in runs.items():
-        folder = run.evaluation.masks / name
-        sheet[label] = [(video.frame(t), read_mask(folder / f"{video.frames[t].stem}.png")) for t in times]
-    overlay_sheet(path, sheet)
-    return [f"The same frames in every row ({source}), video {name}, which gains most: {path}"]
+        labels.setdefault(run.training.path, []).append(label)
+        if (first := run.training.first()) is not None:
+            before.setdefault(first.path, []).append(label)
+    for folder in before.keys() & labels.keys():  # a row of the table itself
+        before[folder] = [*labels.pop(folder), *before[folder]]
+    tuned = {label for found in before.values() for label in found}
+    then = "Fine-tuning" if all(tuned.issuperset(found) for found in labels.values()) else "Training"
+    parts = {"Pre-training": before, then: labels}
+    panels = {title: _of_epochs(folders) for title, folders in parts.items() if folders}
+    panels = {title: curves for title, curves in panels.items() if curves}
+    if not panels:
+        return []
+    epoch_curves(path, panels)
+    return [f"Training and validation loss over epochs ({source}): {path}"]
 
 
-REPORTS: dict[str, Callable[[Table, dict[str, Run], Path, str], list[str]]] = {
+def _of_epochs(folders: Mapping[Path, Sequence[str]]) -> dict[str, EpochCurve]:
+    """The losses of trainings by the labels of the rows that have them."""
+    curves = {}
+    for folder, labels in folders.items():
+        path = folder / "metrics.csv"
+        found = (_read(path, ("epoch", f"{part}/loss")) for part in ("train", "val"))
+        curve = EpochCurve(*([(epoch + 1, loss) for epoch, loss in points] for points in found))
+        if curve.training:
+            curves[", ".join(dict.fromkeys(labels))] = curve
+    return curves
+
+
+def _read(path: Path, columns: tuple[str, str]) -> list[tuple[float, float]]:
+    """Two columns of a file of numbers, less the rows where the second is blank; nothing if there is no file.
+
+    Raises InputError for a file of another shape.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(row[columns[0]], row.get(columns[1])) for row in csv.DictReader(file)]
+        return [(float(x), float(y)) for x, y in rows if y]
+    except FileNotFoundError:
+        return []
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: must hold numbers below {','.join(columns)}; train again.") from error
+
+
+REPORTS: dict[str, Callable[[Mapping[str, Run], Path, str], list[str]]] = {
     "position": _position,
     "instances": _instances,
     "losses": _losses,
-    "overlays": _overlays,
+    "epochs": _epochs,
 }

@@ -48,11 +48,13 @@ def figure(result: Mapping[str, Any], key: str) -> float | None:
 class Row:
     """One cell over its seeds.
 
-    values: the values of the swept keys. paper, server: figures in percent or seconds, or None. runs: one run
-    for each seed, of which some may not be finished.
+    values: the values of the swept keys. fields: the configuration of its first seed, by dotted keys. paper,
+    server: figures in percent or seconds, or None. runs: one run for each seed, of which some may not be
+    finished.
     """
 
     values: dict[str, str]
+    fields: Mapping[str, Any]
     paper: Mapping[str, float] | None
     server: Mapping[str, float] | None
     runs: list[Run] = field(default_factory=list)
@@ -166,7 +168,8 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     for cell in cells:
         key, fields = tuple(cell.values.values()), flatten(cell.config)
         if key not in rows:
-            rows[key] = Row(cell.values, _entry(spec.get("cells", []), fields), _entry(entered, fields))
+            paper, there = _entry(spec.get("cells", []), fields), _entry(entered, fields)
+            rows[key] = Row(cell.values, fields, paper, there)
         rows[key].runs.append(_run(cell, known))
     baselines = _baselines(first.experiment, Path(first.machine.root))
     return Table(spec, list(rows.values()), baselines, first.experiment)
@@ -182,9 +185,14 @@ def _run(cell: Cell, known: dict[Any, str]) -> Run:
 def _entry(entries: Any, fields: Mapping[str, Any]) -> dict[str, float] | None:
     """The figures of the entry whose `set` holds in a configuration."""
     for entry in entries:
-        if all(fields.get(key) == value for key, value in entry["set"].items()):
+        if holds(entry["set"], fields):
             return {key: float(value) for key, value in entry.items() if key != "set"}
     return None
+
+
+def holds(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether fields of a configuration, by dotted keys, have these values."""
+    return all(fields.get(key) == value for key, value in wanted.items())
 
 
 def _read_server(path: Path, known: set[str]) -> Any:

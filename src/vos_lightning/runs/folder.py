@@ -13,6 +13,7 @@ RUN/SPLIT-HASH/masks/      the predicted masks, beside config.yaml, identity.jso
 RUN/SPLIT-HASH/result.json scores, protocol, checkpoint, versions, time; its presence means scored
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -172,6 +173,12 @@ class TrainingFolder(Folder):
     def outcome(self) -> dict[str, Any] | None:
         """What a finished training left; None if it is not finished. Raises InputError for another shape."""
         return read_json(self.path / "training.json", TRAINED, NEEDED["training.json"])
+
+    def first(self) -> "TrainingFolder | None":
+        """The folder beside it of the training from whose weights this one starts; None if none is there."""
+        hash_of_first = (read_identity(self.path) or {}).get("first")
+        beside = self.path.parent.glob(f"*-{glob.escape(str(hash_of_first))}") if hash_of_first else ()
+        return next((TrainingFolder(path, {}) for path in beside), None)
 
 
 @dataclass(frozen=True)
