@@ -1,7 +1,11 @@
 """Images with instances: what is read from the frames of videos, and what training makes of it."""
 
+import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +13,19 @@ import torch
 from PIL import Image as Picture
 
 from tests.helpers import boxes, columns, noise, written
+from vos_lightning.apps.predict import main as predict
+from vos_lightning.data.catalogue import DATA_SETS
 from vos_lightning.data.clips import Augmentation
 from vos_lightning.data.files import File
-from vos_lightning.data.images import resize_labels
+from vos_lightning.data.images import resize_labels, write_mask
 from vos_lightning.data.instance_examples import InstanceDataset, InstanceImages
-from vos_lightning.data.instances import Image, Instances
+from vos_lightning.data.instances import Detections, Image, Instances
 from vos_lightning.data.sets import fingerprint
 from vos_lightning.data.video_frames import frames_of
 from vos_lightning.data.videos import Video
+from vos_lightning.data.voc import CATEGORIES
 from vos_lightning.errors import InputError
+from vos_lightning.evaluation.instances import InstanceEvaluation
 
 SIZE = (48, 64)
 EXAMPLES = InstanceImages(size=SIZE, batch_size=2, augment=True, val_clips=0)
@@ -138,3 +146,82 @@ def test_a_bad_image_or_mask_is_found_before_training(tmp_path: Path) -> None:
     video.frames[0].write_bytes(b"no image")
     with pytest.raises(InputError, match=r"00000\.png: not a readable image"):
         EXAMPLES.check(frames_of([video], 1, ("object",)), 3, None, "val")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of two images, in the tree of VOC that has both as val."""
+    for folder in ("JPEGImages", "SegmentationObject", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / "voc" / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        Picture.fromarray(noise(1, SIZE)[0]).save(tmp_path / "voc/JPEGImages" / f"{name}.jpg")
+        for kind in ("Object", "Class"):
+            write_mask(
+                tmp_path / f"voc/Segmentation{kind}" / f"{name}.png", boxes((1, 2, 2, 9, 9), size=SIZE)
+            )
+    (tmp_path / "voc/ImageSets/Segmentation/val.txt").write_text("a\nb\n")
+    return tmp_path / "voc/JPEGImages"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What vos-predict finds in any run: a model that finds one box in each image."""
+    found = Detections(box(4, 4, 20, 20)[None], np.array([0.75]), np.array([1]))
+    model = SimpleNamespace(
+        examples=InstanceImages,
+        evaluation=lambda *_: InstanceEvaluation(lambda frame: found, CATEGORIES),
+    )
+    data_set = DATA_SETS["voc2012"](name="voc2012", root="elsewhere")
+    experiment = SimpleNamespace(model=model, data_set=data_set, prediction=SimpleNamespace(tf32=False))
+    monkeypatch.setattr("vos_lightning.runs.load.load_run", lambda *_: (experiment, None))
+    return experiment
+
+
+def ended(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+    """What vos-predict says in one line where it gives up."""
+    with pytest.raises(SystemExit) as stop:
+        predict([str(part) for part in ("run", *arguments, "--device", "cpu")])
+    lines = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("source", ["--frames", "--root"])
+def test_a_folder_or_a_tree_of_images_is_predicted(
+    pictures: Path, run: SimpleNamespace, tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = pictures if source == "--frames" else pictures.parent
+    predict(["run", str(tmp_path / "out"), source, str(given), "--device", "cpu"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.json",
+        "a.png",
+        "b.json",
+        "b.png",
+    ]
+    (entry,) = json.loads((tmp_path / "out/b.json").read_text())
+    assert entry["image_id"] == "b" and entry["score"] == 0.75
+    said = capsys.readouterr().out
+    assert "a: 1 instances" in said and "2 images, " in said
+
+
+def test_a_bad_image_costs_none_of_those_before_it(
+    pictures: Path, run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "b.jpg").write_bytes(b"no image")
+    said = ended(capsys, tmp_path / "out", "--frames", pictures)
+    assert "b.jpg: not a readable image" in said and "1 of 2 images are written, b not; remove" in said
+    assert (tmp_path / "out/a.json").is_file() and not (tmp_path / "out/b.json").exists()
+
+
+def test_what_images_cannot_be_predicted_with_is_refused(
+    pictures: Path, run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, masks = tmp_path / "out", pictures.parent / "SegmentationObject"
+    assert "--masks: is for videos" in ended(capsys, out, "--frames", pictures, "--masks", masks)
+    assert "--zip: is for videos" in ended(capsys, out, "--root", pictures.parent, "--zip")
+    assert "train.txt: no such file" in ended(capsys, out, "--root", pictures.parent, "--split", "train")
+    shutil.copy(pictures / "a.jpg", pictures / "a.png")
+    assert "a.png: a.jpg has the same name" in ended(capsys, out, "--frames", pictures)
+    run.data_set = DATA_SETS["synthetic_frames"](name="synthetic_frames", cache="elsewhere")
+    assert "data set, synthetic_frames, has no tree" in ended(capsys, out, "--root", pictures.parent)
+    assert not out.exists()

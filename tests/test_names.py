@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from vos_lightning.apps.predict import main as predict
 from vos_lightning.apps.score import main as score
 from vos_lightning.data.davis import load_davis
+from vos_lightning.data.examples import Windows
 from vos_lightning.data.files import read_names
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.names import checked_name
@@ -91,8 +93,12 @@ def test_a_meta_json_names_no_places(name: str) -> None:
             read_meta(content.encode(), "meta.json")
 
 
-def test_predicted_masks_stay_in_their_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A video that is called ../../evil is refused before a checkpoint is looked for."""
+def test_predicted_masks_stay_in_their_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A video that is called ../../evil is refused before anything is predicted."""
+    experiment = SimpleNamespace(model=SimpleNamespace(examples=Windows))
+    monkeypatch.setattr("vos_lightning.runs.load.load_run", lambda *_: (experiment, None))
     root = tmp_path / "a" / "b"
     video(root / "valid/JPEGImages/good", root / "valid/Annotations/good")
     video(root / "evil", root / "valid/evil")  # where the name leads

@@ -1,16 +1,21 @@
-"""vos-predict: masks of videos from their first masks, as indexed PNGs, and the zip a server takes."""
+"""vos-predict: masks of videos as indexed PNGs, with the zip a server takes; or the instances in images."""
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vos_lightning.apps.cli import report_errors, sentence
+from vos_lightning.data.instances import Image
 from vos_lightning.data.videos import Video, video_of
 from vos_lightning.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+SUFFIXES = (".jpg", ".jpeg", ".png")  # of frames and images
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,17 +23,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "checkpoint", type=Path, help="a run's folder, its .ckpt, or a folder with encoder.pt and decoder.pt"
     )
-    parser.add_argument("out", type=Path, help="folder for SEQ/FRAME.png; it must not exist or be empty")
-    source = parser.add_argument_group("input, either a split of a data set or one video")
-    source.add_argument("--root", type=Path, help="a DAVIS tree, or YouTube-VOS's folders or zips")
+    parser.add_argument(
+        "out",
+        type=Path,
+        help="folder for SEQ/FRAME.png, or for IMAGE.json and IMAGE.png; it must not exist or be empty",
+    )
+    source = parser.add_argument_group("input, either a split of a data set or one folder")
+    source.add_argument(
+        "--root",
+        type=Path,
+        help="a DAVIS tree, or YouTube-VOS's folders or zips; of images, the tree of the run's data set",
+    )
     source.add_argument("--split", default="val", help="its split (default: val)")
     source.add_argument(
         "--year", type=int, default=2017, choices=(2016, 2017), help="DAVIS: its lists (default: 2017)"
     )
     source.add_argument("--all-frames", action="store_true", help="YouTube-VOS: go through SPLIT_all_frames")
-    source.add_argument("--frames", type=Path, help="a folder of frames, .jpg or .png, in order of name")
+    source.add_argument(
+        "--frames",
+        type=Path,
+        help="a folder of images, or of a video's frames by name, .jpg or .png",
+    )
     source.add_argument("--masks", type=Path, help="a folder of FRAME.png: each object's first mask is given")
-    parser.add_argument("--zip", action="store_true", help="also write OUT.zip for the server, with --root")
+    parser.add_argument(
+        "--zip", action="store_true", help="also write OUT.zip for the server of videos, with --root"
+    )
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="such as predict.merge=argmax"
@@ -53,42 +72,45 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"{args.out}: no empty folder; name a new one.")
     if args.zip and args.frames:
         raise InputError("--zip: a server takes the split of a data set; use --root in place of --frames.")
+    if (args.root is None) == (args.frames is None):
+        raise InputError("input: give either --root, a data set, or --frames, one folder.")
     out = args.out.resolve()  # a name also for `.`
     archive = out.with_name(out.name + ".zip")
-    videos = _sequences(args)
     device = _device(args.device)
     experiment, network = load_run(args.checkpoint, args.set)
+    kind = experiment.model.examples.kind
+    samples = SAMPLES[kind](args, experiment)
     keep_freed_memory()
     choose_arithmetic(experiment.prediction.tf32)
     evaluation = experiment.model.evaluation(network, experiment, device)
-    takes_masks = experiment.given.has_masks
-    for video in videos:
-        if takes_masks and not any(video.masks):
-            raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")
     started = time.monotonic()
-    for done, video in enumerate(videos):
+    for done, sample in enumerate(samples):
+        made: Any = None
         try:
-            for _ in evaluation.write(video, args.out):
+            for made in evaluation.write(sample, args.out):  # noqa: B007
                 pass
         except (InputError, OSError, RuntimeError, KeyboardInterrupt) as error:
-            raise InputError(_what_is_missing(error, videos, done, args.out)) from error
-        tuning = evaluation.timings[-1].online_seconds
+            raise InputError(_what_is_missing(error, samples, done, args.out)) from error
+        timing = evaluation.timings[-1]
+        found = f"{len(made)} instances" if kind is Image else f"{timing.frames} frames"
+        tuning = timing.online_seconds
         more = f", after {tuning:.1f} s of online learning" if tuning else ""
-        print(f"{video.name}: {len(video)} frames{more}", flush=True)
-    seconds, frames = time.monotonic() - started, sum(len(video) for video in videos)
-    memory = peak_memory(device) / 2**20
-    print(f"{frames} frames, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
+        print(f"{sample.name}: {found}{more}", flush=True)
+    seconds, frames = time.monotonic() - started, sum(timing.frames for timing in evaluation.timings)
+    memory, unit = peak_memory(device) / 2**20, "images" if kind is Image else "frames"
+    print(f"{frames} {unit}, {frames / seconds:.1f} a second with reading and writing, peak {memory:.0f} MiB")
     if args.zip:
-        layout = server_layout(videos, takes_masks)
-        print(f"Written: {zip_masks(out, archive, videos, layout)}")
+        layout = server_layout(samples, experiment.given.has_masks)
+        print(f"Written: {zip_masks(out, archive, samples, layout)}")
 
 
-def _what_is_missing(error: BaseException, videos: list[Video], done: int, out: Path) -> str:
-    """What to say when a prediction ends early: why, which videos are not written, how to go on."""
-    names = [video.name for video in videos[done:]]
+def _what_is_missing(error: BaseException, samples: Sequence[Any], done: int, out: Path) -> str:
+    """What to say when a prediction ends early: why, which samples are not written, how to go on."""
+    names = [sample.name for sample in samples[done:]]
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     reason = "Interrupted." if isinstance(error, KeyboardInterrupt) else sentence(error)
-    return f"{reason} {done} of {len(videos)} videos are written, {shown} not; remove {out} and run again."
+    unit = "images" if isinstance(samples[0], Image) else "videos"
+    return f"{reason} {done} of {len(samples)} {unit} are written, {shown} not; remove {out} and run again."
 
 
 def _device(name: str | None) -> "torch.device":
@@ -104,24 +126,62 @@ def _device(name: str | None) -> "torch.device":
     return torch.device(name)
 
 
-def _sequences(args: argparse.Namespace) -> list[Video]:
+def _videos(args: argparse.Namespace, experiment: Any) -> Sequence[Video]:
+    videos = _videos_there(args)
+    for video in videos:
+        if experiment.given.has_masks and not any(video.masks):
+            raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")
+    return videos
+
+
+def _videos_there(args: argparse.Namespace) -> list[Video]:
     from vos_lightning.data.davis import load_davis
     from vos_lightning.data.youtube_vos import load_youtube_vos, splits_there
 
-    if (args.root is None) == (args.frames is None):
-        raise InputError("input: give either --root, a data set, or --frames, one video.")
     if args.root is not None and splits_there(args.root):
         return load_youtube_vos(args.root, args.split, args.all_frames, first_mask_only=True)
     if args.root is not None:
         return load_davis(args.root, args.split, args.year, first_mask_only=True)
-    for folder in (args.frames, args.masks):
-        if folder is not None and not folder.is_dir():
-            raise InputError(f"{folder}: no such folder.")
-    frames = sorted(p for p in args.frames.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if not frames:
-        raise InputError(f"{args.frames}: no .jpg or .png frames there.")
+    frames = _pictures(args.frames)
+    if args.masks is not None and not args.masks.is_dir():
+        raise InputError(f"{args.masks}: no such folder.")
     found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
     return [video_of(args.frames.resolve().name, tuple(frames), tuple(found.get(p.stem) for p in frames))]
+
+
+def _images(args: argparse.Namespace, experiment: Any) -> Sequence[Any]:
+    for option in ("masks", "zip"):
+        if getattr(args, option):
+            raise InputError(f"--{option}: is for videos, and the run is one on images; leave it out.")
+    data_set: Any = experiment.data_set
+    if args.root is not None:
+        if not hasattr(data_set, "root"):
+            raise InputError(
+                f"--root: the run's data set, {data_set.name}, has no tree; give --frames FOLDER."
+            )
+        return replace(data_set, root=str(args.root)).samples(args.split, first_mask_only=True)
+    found: dict[str, Path] = {}
+    for path in _pictures(args.frames):
+        if path.stem in found:
+            raise InputError(f"{path}: {found[path.stem].name} has the same name; rename one of them.")
+        found[path.stem] = path
+    return [Image(name, path) for name, path in found.items()]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The image files of a folder in order of name. Raises InputError if there is none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder.")
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{folder}: no .jpg or .png frames there.")
+    return found
+
+
+SAMPLES: dict[type, Callable[[argparse.Namespace, Any], Sequence[Any]]] = {
+    Video: _videos,
+    Image: _images,
+}
 
 
 if __name__ == "__main__":
