@@ -49,11 +49,13 @@ def chosen(path: Path, group: str) -> list[str]:
         return [path.stem]
     if group == "model" and path.parent == CONF and path.stem != "train":  # what some models build upon
         return [name for name in CHOICES[group] if path in options_below(group, name)]
-    if path.parent.name in ("schedule", "model_at_scale"):  # such as MODEL-DATA, MODEL-SCALE
+    if path.parent.name in ("schedule", "schedule_at_scale", "model_at_scale"):  # MODEL-DATA, ...
         named = [n for n in CHOICES[group] if n in path.stem.split("-")]
         return named or CHOICES[group]
-    listed = [d for d in content_of(path).get("defaults", []) if isinstance(d, dict)]
-    return [d[f"override /{group}"] for d in listed if f"override /{group}" in d] or CHOICES[group]
+    defaults = content_of(path).get("defaults", [])
+    here = [d[f"override /{group}"] for d in defaults if isinstance(d, dict) and f"override /{group}" in d]
+    below = [path.with_stem(d) for d in defaults if isinstance(d, str) and d[0] not in "/_"]
+    return here or (chosen(below[0], group) if below else CHOICES[group])
 
 
 def option(group: str, name: str, key: str) -> str:
@@ -148,7 +150,7 @@ BAD = [
     *("model.hidden=7", "model.hidden=a", "model.mask_input=yes", "model.cell=[lstm]"),
     *("train.stages=null", "train.stages=[]", "train.stages=[{epochs: 0}]", "train.stages=[{epochs: a}]"),
     *("train.stages=[{epochs: 1, patience: -1}]", "train.stages={epochs: 1}", "train.stages=[abc]"),
-    *("train.max_steps=0", "train.max_steps=-2", "train.gradient_clip=-1", "train.unroll=-1"),
+    *("train.max_steps=-2", "train.gradient_clip=-1", "train.unroll=-1"),
     *("train.precision=x", "train.first=abc", "predict.given_frames=a", "predict.background=a"),
     *(
         "predict.background=2",

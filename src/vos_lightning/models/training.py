@@ -16,6 +16,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
+from vos_lightning.errors import InputError
 from vos_lightning.fields import ASIDE, TRUTH, WEIGHTS, WORD, Where, choice, list_of, or_null, real, whole
 from vos_lightning.layers.backbones import Backbone
 
@@ -77,19 +78,31 @@ class Stage:
 class Training:
     """How a model is trained; a model's own subclass says of which stages, and adds its fields.
 
-    first: overrides of a run that is trained first, from whose weights this one starts. stages: they follow
-    one another. max_steps: training stops after so many steps; -1 lets all stages end. gradient_clip: the
-    norm that gradients are clipped to; 0 leaves them. precision: as Lightning names it. tf32: see
-    `devices.choose_arithmetic`. init_from: the weights that training starts from.
+    first: overrides of a run that is trained first, from whose weights this one starts. first_data: overrides
+    that choose its data; None leaves that to `first`, or takes this run's where that names no data and no
+    sweep. stages: they follow one another. max_steps: training stops after so many steps; -1 lets all stages
+    end, and 0 takes the weights of `first` or `init_from` as they are. gradient_clip: the norm that gradients
+    are clipped to; 0 leaves them. precision: as Lightning names it. tf32: see `devices.choose_arithmetic`.
+    init_from: the weights that training starts from.
+
+    Raises InputError where max_steps is 0 and there are no weights to start from.
     """
 
     stages: tuple[Stage, ...]
     first: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), ASIDE] = None
-    max_steps: Annotated[int, whole(1, also=-1)] = -1
+    first_data: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), ASIDE] = None
+    max_steps: Annotated[int, whole(0, also=-1)] = -1
     gradient_clip: Annotated[float, real(0)] = 0.0
     precision: Annotated[str, choice("32-true", "bf16-mixed")] = "32-true"
     tf32: Annotated[bool, TRUTH] = False
     init_from: Annotated[str | None, or_null(WORD), WEIGHTS] = None
+
+    def __post_init__(self) -> None:
+        if self.max_steps == 0 and not (self.first or self.init_from):
+            raise InputError(
+                "train.max_steps=0: trains nothing, so it needs weights to score; set train.first or "
+                "train.init_from."
+            )
 
     @property
     def epochs(self) -> int:

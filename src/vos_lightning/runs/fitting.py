@@ -43,6 +43,8 @@ def fit(
 ) -> Fitted:
     """Trains a run from where it stopped and leaves the weights in the training's folder.
 
+    With train.max_steps=0 they are those that it starts from.
+
     Args:
         run: whose training folder this process holds.
         module, data: what trains, and on what.
@@ -56,6 +58,9 @@ def fit(
         Interrupted: a signal.
     """
     folder, training = run.training, run.settings.experiment.training
+    if training.max_steps == 0:
+        WholeFiles().save_checkpoint({"state_dict": module.state_dict()}, folder.checkpoint)
+        return Fitted()
     history = History(folder.path / "metrics.csv")
     trainer = Trainer(
         accelerator=device.type,

@@ -33,9 +33,11 @@ from vos_lightning.plain import Type, read_json
 
 NUMBER = (int, float)
 # Types of the keys of training.json and of result.json; those up to the count of NEEDED are always there.
+# first_seconds is the time of the trainings that a training started from.
 TRAINED: dict[str, Type] = {
     **{"checkpoint": str, "checkpoint_hash": str, "steps": int, "train_seconds": NUMBER},
     **{"parameters": int, "code_version": str, "device": str, "peak_memory_mib": int},
+    "first_seconds": NUMBER,
 }
 RESULT: dict[str, Type] = {
     **{"scores": dict, "seed": int, "train_seconds": NUMBER, "score_seconds": NUMBER},
@@ -43,7 +45,7 @@ RESULT: dict[str, Type] = {
     **{"checkpoint": str, "checkpoint_hash": str, "device": str, "timings": list},
 }
 WORDS = {"training": "training", "first": "first run"}
-NEEDED = {"training.json": len(TRAINED), "result.json": len(RESULT)}
+NEEDED = {"training.json": len(TRAINED) - 1, "result.json": len(RESULT)}
 # Types in the scores of a result.json; the protocol is always there.
 SCORES: dict[str, Type] = {
     **{"protocol": str, "JF": NUMBER, "J": NUMBER, "F": NUMBER},

@@ -23,7 +23,7 @@ from vos_lightning.runs.folder import (
     other_than_fields,
     read_identity,
 )
-from vos_lightning.runs.settings import Settings, parts_of, read_settings
+from vos_lightning.runs.settings import Settings, as_values, parts_of, read_settings
 from vos_lightning.runs.sources import evaluation_sources, training_sources
 
 FIELDS_SAID = 3  # of those that a sentence names before it counts the rest
@@ -104,19 +104,24 @@ class Run:
 def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     """The run that train.first composes, with this one's scale, model and seed; None if there is none.
 
+    Its data is this one's unless train.first_data is set or train.first names data or a sweep.
+
     Raises InputError, which begins with `train.first`, for a configuration that does not suit the model.
     """
     experiment, machine = settings.experiment, settings.machine
-    if not experiment.training.first:
+    first, data = experiment.training.first, experiment.training.first_data
+    if not first:
         return None
-    cfg = compose_train([f"scale={machine.scale}", *experiment.training.first])
+    cfg = compose_train([f"scale={machine.scale}", *(data or ()), *first])
     with open_dict(cfg):  # before anything is resolved, since other parts may refer to the model
         cfg.model, cfg.seed = as_plain(experiment.fields), experiment.seed
+        if data is None and not any(override.startswith(("data=", "sweeps=")) for override in first):
+            cfg.data = as_values(experiment)["data"]
     try:
-        first = read_settings(cfg).experiment
+        composed = read_settings(cfg).experiment
     except InputError as error:  # such as a field of another model
         raise InputError(f"train.first: {error}") from error
-    return Run.of(Settings(first, replace(machine, dir=None), settings.dashboard), known)
+    return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
 
 
 def training_identity(experiment: Experiment, first: Run | None, known: dict[Any, str]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
         experiment.examples.check(samples, slots, loading.cache, split or "")
     every_frame = module.every_frame if experiment.training.every_frame else None
     data = TrainingData(data_set, experiment.examples, slots, experiment.seed, loading, every_frame)
-    if run.training.outcome() is None:
+    if run.training.outcome() is None and experiment.training.max_steps != 0:
         data.setup()
     return Work(module, data, scored, rules, device)
 
@@ -141,7 +141,10 @@ def _fitted(run: Run, work: Work, progress: Progress, logger: "RunLogger | None"
             folder.set_status("finished", **_step(folder))  # which a kill may have left undone
             return outcome
         step = folder.status().get("step", 0)
-        why = f"goes on from step {step}" if step else f"trains; {why_train(folder)}"
+        if experiment.training.max_steps == 0:
+            why = "keeps the weights that it starts from as they are"
+        else:
+            why = f"goes on from step {step}" if step else f"trains; {why_train(folder)}"
         say(f"{progress.name}: {why}.")
         with _recorded(folder) as stop:
             restart_peak_memory(work.device)
@@ -152,14 +155,21 @@ def _fitted(run: Run, work: Work, progress: Progress, logger: "RunLogger | None"
                 "checkpoint_hash": weights_hash(checkpoint),
                 "steps": fitted.steps,
                 "train_seconds": fitted.seconds,
+                "first_seconds": _seconds_before(run),
                 "parameters": sum(p.numel() for p in work.network.parameters()),
                 "code_version": code_version(),
                 "device": device_name(work.device),
                 "threads": run.settings.machine.threads,
-                "peak_memory_mib": round(peak_memory(work.device) / 2**20),
+                "peak_memory_mib": round(peak_memory(work.device) / 2**20) if fitted.steps else 0,
             }
             write_json(folder.path / "training.json", outcome)
         return outcome
+
+
+def _seconds_before(run: Run) -> float:
+    """The training time of the runs from whose weights a run starts."""
+    outcome = run.first.training.outcome() if run.first is not None else None
+    return outcome["train_seconds"] + outcome.get("first_seconds", 0) if outcome is not None else 0
 
 
 def _evaluated(
