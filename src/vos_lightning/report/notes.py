@@ -11,10 +11,9 @@ def notes(table: Table) -> list[str]:
     """What was scored and how, the versions, and whether the paper's order came back."""
     experiment, results = table.experiment, [r for row in table.rows for r in row.results]
     published, data_set = table.spec.get("published"), experiment.data_set
-    protocol = results[0]["scores"]["protocol"] if results else "not scored"
-    lines = [
-        f"Ours: {protocol}; on {data_set.name} {data_set.score_split}, {_conditions(experiment)}.",
-    ]
+    protocols = dict.fromkeys(result["scores"]["protocol"] for result in results)
+    protocol = "; and ".join(protocols) or "not scored"
+    lines = [f"Ours: {protocol}; on {data_set.name} {data_set.score_split}, {_conditions(table)}."]
     if published is not None:
         lines += [f"Paper: {published['data']} {published['split']}.", _order(table)]
     if results:
@@ -27,27 +26,34 @@ def notes(table: Table) -> list[str]:
     return lines
 
 
-def _conditions(experiment: Experiment) -> str:
-    """From which weights, on what and for how long a table's models are trained."""
+def _conditions(table: Table) -> str:
+    """How a table's models are trained: at once for all rows, or row by row where they differ."""
+    found: dict[str, list[str]] = {}
+    for row in table.rows:
+        found.setdefault(_condition(row.experiment), []).append(row.label)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{', '.join(labels)}: {condition}" for condition, labels in found.items())
+
+
+def _condition(experiment: Experiment) -> str:
+    """From which weights, on what and for how long a model is trained."""
     training = experiment.training
     start = training.init_from
     if training.first:
-        start = f"the run of {' '.join(training.first)}"
+        start = f"the run of {' '.join([*(training.first_data or ()), *training.first])}"
     rule = training.stages[-1].rule
-    parts = [
-        experiment.fields.summary,
-        *([f"started from {start}"] if start else []),
-        experiment.examples.summary,
-        _length(experiment),
-        rule.words if rule is not None else "the last epoch",
-    ]
-    return ", ".join(parts)
+    parts = [experiment.fields.summary, *([f"started from {start}"] if start else [])]
+    if training.max_steps == 0:
+        return ", ".join([*parts, "not trained further"])
+    kept = rule.words if rule is not None else "the last epoch"
+    return ", ".join([*parts, experiment.examples.summary, _length(experiment), kept])
 
 
 def _length(experiment: Experiment) -> str:
     """How long training is, in words."""
     training = experiment.training
-    if training.max_steps >= 0:
+    if training.max_steps > 0:
         return f"{training.max_steps} steps"
     return f"{training.epochs} epochs{experiment.examples.epoch_note}"
 

@@ -53,6 +53,7 @@ def checked_spec(spec: Any) -> Mapping[str, Any]:
         "cells": all(isinstance(c.get("set"), Mapping) for c in _rows(spec.get("cells", []), "set")),
         "columns": isinstance(columns, Mapping)
         and all(isinstance(c, list) and c and all(map(_is_text, c)) for c in columns.values()),
+        "names": _are_words(spec.get("names", {}), str),
         "others": all(_is_text(other.get("name")) for other in _rows(spec.get("others", []), "name")),
         "reports": isinstance(spec.get("reports", {}), Mapping),
     }
@@ -84,10 +85,19 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _are_words(value: Any, *kinds: type) -> bool:
+    """Whether text stands for each key."""
+    return isinstance(value, Mapping) and all(
+        _is_text(key) and isinstance(word, kinds) for key, word in value.items()
+    )
+
+
 def _rows(rows: Any, name: str) -> Sequence[Mapping[str, Any]]:
-    """Rows of figures beside a field `name`; one row without anything where they are no such rows."""
+    """Rows of figures beside a field `name` and marks; one empty row where they are no such rows."""
     fit = isinstance(rows, list) and all(
-        isinstance(row, Mapping) and all(isinstance(v, NUMBER) for k, v in row.items() if k != name)
+        isinstance(row, Mapping)
+        and _are_words(row.get("marks", {}), str, bool)
+        and all(isinstance(v, NUMBER) for k, v in row.items() if k not in (name, "marks"))
         for row in rows
     )
     return rows if fit else [{}]

@@ -13,9 +13,10 @@ from vos_lightning.data.images import read_mask
 from vos_lightning.data.videos import Video
 from vos_lightning.devices import choose_arithmetic, choose_device
 from vos_lightning.errors import InputError
+from vos_lightning.report.entries import holds
 from vos_lightning.report.plots import Strip, strip_sheet
 from vos_lightning.report.spec import StripFields
-from vos_lightning.report.tables import Table, holds
+from vos_lightning.report.tables import Table
 from vos_lightning.runs.load import load_run
 from vos_lightning.runs.run import Run
 

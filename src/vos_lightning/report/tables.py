@@ -1,7 +1,6 @@
 """A sweep's results beside the paper's, as text, Markdown and JSON, from the runs' folders alone.
 
-Scores are kept in 0..1 and shown in percent; seconds are shown as they are. A column shows one figure, or two
-as seen/unseen.
+Scores are kept in 0..1 and shown in percent. A column shows one figure, or several as seen/unseen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,46 +9,27 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from vos_lightning.data.sets import fingerprint
-from vos_lightning.errors import InputError
-from vos_lightning.evaluation.baselines import baselines_of
 from vos_lightning.fields import flatten
 from vos_lightning.models.interface import Experiment
-from vos_lightning.plain import read_json, read_yaml
+from vos_lightning.report.entries import entry_of, figures_of, read_server
+from vos_lightning.report.floors import floors
+from vos_lightning.report.measured import digits, figure
 from vos_lightning.report.spec import checked_spec
-from vos_lightning.runs.folder import NUMBER, content_hash, write_json
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import settings_of
-from vos_lightning.runs.sources import baseline_sources
-from vos_lightning.runs.sweep import Cell
-from vos_lightning.scoring.rules import NUMBERS, rules_of
+from vos_lightning.runs.sweep import Cell, word
+from vos_lightning.scoring.rules import Rules, rules_of
 
 Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
-SECONDS = ("seconds_per_frame", "online_seconds")
-
-
-def figure(result: Mapping[str, Any], key: str) -> float | None:
-    """A figure of a run's result: a score in percent or as a number, or seconds a frame or of online learning
-    a video.
-    """
-    timings = result.get("timings", [])
-    if key == "seconds_per_frame":
-        frames = sum(t["frames"] for t in timings)
-        return sum(t["seconds"] + t["online_seconds"] for t in timings) / frames if frames else None
-    if key == "online_seconds":
-        return mean(t["online_seconds"] for t in timings) if timings else None
-    value = result["scores"].get(key)
-    if not isinstance(value, NUMBER):
-        return None
-    return value if key in NUMBERS else 100 * value
 
 
 @dataclass
 class Row:
     """One cell over its seeds.
 
-    values: the values of the swept keys. fields: the configuration of its first seed, by dotted keys. paper,
-    server: figures in percent or seconds, or None. runs: one run for each seed, of which some may not be
+    values: the values of the swept keys, both as the table calls them. fields: the configuration of its first
+    seed, by dotted keys, and the swept ones. paper, server: figures in percent or another unit, or None.
+    marks: words of the table's own columns of text. runs: one run for each seed, of which some may not be
     finished.
     """
 
@@ -57,15 +37,24 @@ class Row:
     fields: Mapping[str, Any]
     paper: Mapping[str, float] | None
     server: Mapping[str, float] | None
+    marks: Mapping[str, Any]
     runs: list[Run] = field(default_factory=list)
 
     @property
     def label(self) -> str:
         """Its values as words, where yes and no stand behind their key."""
-        named = (
-            f"{key.partition('.')[2]} {v}" if v in ("yes", "no") else v for key, v in self.values.items()
-        )
+        named = (f"{_short(key)} {v}" if v in ("yes", "no") else v for key, v in self.values.items())
         return " ".join(named)
+
+    @property
+    def experiment(self) -> Experiment:
+        """That of its runs, of which the seeds differ."""
+        return self.runs[0].settings.experiment
+
+    @property
+    def rules(self) -> Rules:
+        """Those that score its runs."""
+        return rules_of(self.experiment.data_set, self.experiment.given)
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -87,18 +76,28 @@ class Table:
     """A sweep's table.
 
     spec: the node `table` of its configuration, see sweeps/: title, and perhaps published with cells, which
-    a paper gives, columns, others and reports. experiment: that of its first cell.
+    a paper gives, columns, names, others and reports. baselines: scores by name, by the protocol of the rows
+    that they belong to. experiment: that of its first cell.
     """
 
     spec: Mapping[str, Any]
     rows: list[Row]
-    baselines: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, dict[str, float]]]
     experiment: Experiment
 
     @property
     def columns(self) -> Columns:
         """What its columns show; the first is what rows are ordered by."""
         return _columns(self.spec, self.experiment)
+
+    @property
+    def marks(self) -> list[str]:
+        """The headings of its columns of text."""
+        marked = [
+            *(row.marks for row in self.rows),
+            *(o.get("marks", {}) for o in self.spec.get("others", [])),
+        ]
+        return list(dict.fromkeys(name for marks in marked for name in marks))
 
     @property
     def main(self) -> Sequence[str]:
@@ -162,17 +161,26 @@ def build_table(cells: Sequence[Cell], server: Path | None = None) -> Table:
     spec = checked_spec(cells[0].config.get("table"))
     first = settings_of(cells[0].config)
     keys = {key for group in _columns(spec, first.experiment).values() for key in group}
-    entered = _read_server(server, keys) if server else []
+    entered = read_server(server, keys) if server else []
     rows: dict[tuple[str, ...], Row] = {}
     known: dict[Any, str] = {}
     for cell in cells:
-        key, fields = tuple(cell.values.values()), flatten(cell.config)
+        key = tuple(cell.values.values())
         if key not in rows:
-            paper, there = _entry(spec.get("cells", []), fields), _entry(entered, fields)
-            rows[key] = Row(cell.values, fields, paper, there)
+            rows[key] = _row(cell, spec, entered)
         rows[key].runs.append(_run(cell, known))
-    baselines = _baselines(first.experiment, Path(first.machine.root))
+    scored = {row.rules.name: row.experiment for row in rows.values()}
+    baselines = {name: floors(experiment, Path(first.machine.root)) for name, experiment in scored.items()}
     return Table(spec, list(rows.values()), baselines, first.experiment)
+
+
+def _row(cell: Cell, spec: Mapping[str, Any], entered: Any) -> Row:
+    """A row without its runs."""
+    fields, names = cell.values | flatten(cell.config), spec.get("names", {})
+    entry = entry_of(spec.get("cells", []), fields) or {}
+    marks = entry.get("marks", {})
+    values = {names.get(key, key): names.get(value, value) for key, value in cell.values.items()}
+    return Row(values, fields, figures_of(entry), figures_of(entry_of(entered, fields)), marks)
 
 
 def _run(cell: Cell, known: dict[Any, str]) -> Run:
@@ -182,73 +190,47 @@ def _run(cell: Cell, known: dict[Any, str]) -> Run:
     return Run.named(settings, cell.training, cell.evaluation)
 
 
-def _entry(entries: Any, fields: Mapping[str, Any]) -> dict[str, float] | None:
-    """The figures of the entry whose `set` holds in a configuration."""
-    for entry in entries:
-        if holds(entry["set"], fields):
-            return {key: float(value) for key, value in entry.items() if key != "set"}
-    return None
-
-
-def holds(wanted: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether fields of a configuration, by dotted keys, have these values."""
-    return all(fields.get(key) == value for key, value in wanted.items())
-
-
-def _read_server(path: Path, known: set[str]) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; it should hold the server's figures.")
-    cells, names = read_yaml(path).get("cells"), ", ".join(sorted(known))
-    if not isinstance(cells, list) or not all(isinstance(c, dict) and len(c) > 1 for c in cells):
-        raise InputError(f"{path}: must hold cells, each with set and some of {names} (percent).")
-    for entry in cells:
-        if not isinstance(entry.get("set"), dict):
-            raise InputError(f"{path}: must hold cells, each with set and some of {names} (percent).")
-        if unknown := set(entry) - known - {"set"}:
-            raise InputError(f"{path}: {min(unknown)} is no figure of this table; give some of {names}.")
-        for key in set(entry) - {"set"}:
-            if type(entry[key]) not in (int, float):
-                raise InputError(f"{path}: {key}={entry[key]}: must be a number (percent).")
-    return cells
-
-
-def _baselines(experiment: Experiment, root: Path) -> dict[str, dict[str, float]]:
-    """Scores of what learns nothing and is given what the model is, kept in root by what and how."""
-    data_set = experiment.data_set
-    baselines = baselines_of(data_set.kind, experiment.given)
-    if not baselines:
-        return {}
-    samples, rules = data_set.samples(data_set.score_split), rules_of(data_set, experiment.given)
-    version = content_hash(baseline_sources())
-    path = root / f"baselines-{rules.name}-{fingerprint(samples)}-{version}.json"
-    scores = read_json(path, dict.fromkeys(baselines, dict), needed=len(baselines))
-    if scores is None:
-        scores = {}
-        for name, predicted in baselines.items():
-            scores[name] = rules.summary([rules.score(sample, predicted(sample)) for sample in samples])
-        root.mkdir(parents=True, exist_ok=True)
-        write_json(path, scores)
-    return scores
+def _short(key: str) -> str:
+    """A swept key without its node."""
+    return key.partition(".")[2] or key
 
 
 def cells_of(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Column names and rows of text."""
+    """Column names and rows of text.
+
+    Where rows are scored by several protocols, a column names them, also those of the baselines.
+    """
     data_set, columns = table.experiment.data_set, table.columns
-    keys = [key.partition(".")[2] for key in table.rows[0].values]
-    heads = list(columns)
+    keys = [_short(key) for key in table.rows[0].values]
+    heads, protocols = list(columns), ["protocol"] if len(table.baselines) > 1 else []
     ours, paper = ([f"{name} {head}" for head in heads] for name in (data_set.score_split, "paper"))
     server = [f"server {data_set.submit_split} {head}" for head in heads] if table.has_server else []
-    names = [*keys, *ours, *server, *paper, "difference", "seeds", "minutes"]
+    rest = ["difference", "seeds", "minutes"]
     lines = [_line(row, table) for row in table.rows]
-    blank = [""] * (len(keys) - 1)
-    for name, scores in table.baselines.items():
-        figures = {key: figure({"scores": scores}, key) for k in columns.values() for key in k}
-        gap = [""] * (len(names) - len(keys) - len(heads))
-        lines.append([name, *blank, *_entered(columns, figures), *gap])
+    for rules, baselines in table.baselines.items():
+        for name, scores in baselines.items():
+            figures = {key: figure({"scores": scores}, key) for k in columns.values() for key in k}
+            shown = _words(name, len(keys), table, {}, rules)
+            lines.append([*shown, *_entered(columns, figures), *[""] * len([*server, *paper, *rest])])
     for other in table.spec.get("others", []):
-        gap = [""] * (len(ours) + len(server))
-        lines.append([other["name"], *blank, *gap, *_entered(columns, other), *[""] * 3])
-    return names, lines
+        shown = _words(other["name"], len(keys), table, other.get("marks", {}), "")
+        gap = [""] * len([*ours, *server])
+        lines.append([*shown, *gap, *_entered(columns, other), *[""] * len(rest)])
+    return [*keys, *table.marks, *protocols, *ours, *server, *paper, *rest], lines
+
+
+def _words(name: str, keys: int, table: Table, marks: Mapping[str, Any], protocol: str) -> list[str]:
+    """The first cells of a line that is no row of ours, with its name, its marks and its protocol."""
+    return [name, *[""] * (keys - 1), *_marks(table, marks), *_protocol(table, protocol)]
+
+
+def _marks(table: Table, marks: Mapping[str, Any]) -> list[str]:
+    return [word(marks[name]) if name in marks else "" for name in table.marks]
+
+
+def _protocol(table: Table, protocol: str) -> list[str]:
+    """The cell of the column `protocol`, if there is one."""
+    return [protocol] if len(table.baselines) > 1 else []
 
 
 def _line(row: Row, table: Table) -> list[str]:
@@ -259,6 +241,8 @@ def _line(row: Row, table: Table) -> list[str]:
         ours[0] += f" ({', '.join(states)})"
     return [
         *row.values.values(),
+        *_marks(table, row.marks),
+        *_protocol(table, row.rules.name),
         *ours,
         *(_entered(columns, row.server) if table.has_server else []),
         *_entered(columns, row.paper),
@@ -286,9 +270,8 @@ def _shown(keys: Sequence[str], values: Callable[[str], Sequence[float | None]])
     parts = []
     for key in keys:
         known = [value for value in values(key) if value is not None]
-        digits = 2 if key in (*SECONDS, *NUMBERS) else 1
-        spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
-        parts.append(f"{mean(known):.{digits}f}{spread}" if known else "-")
+        spread = f" ± {stdev(known):.{digits(key)}f}" if len(known) > 1 else ""
+        parts.append(f"{mean(known):.{digits(key)}f}{spread}" if known else "-")
     return "-" if set(parts) == {"-"} else "/".join(parts)
 
 

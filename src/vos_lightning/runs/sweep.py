@@ -67,7 +67,7 @@ def expand(overrides: Sequence[str]) -> list[Cell]:
     varying = [key for key in keys if len({str(point.get(key)) for point in points}) > 1]
     shown = [key for key in varying if key != "seed"] or [key for key in keys if key != "seed"]
     return [
-        Cell({key: _word(point.get(key)) for key in shown}, cell["seed"], cell)
+        Cell({key: word(point.get(key)) for key in shown}, cell["seed"], cell)
         for cell, point in zip(cells, points, strict=True)
     ]
 
@@ -86,7 +86,8 @@ def _chosen(job: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (override.partition("=") for override in job)}
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A value as tables show it."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
