@@ -117,7 +117,8 @@ def options_below(group: str, name: str) -> Iterator[Path]:
     path = CONF / f"{name[1:]}.yaml" if name.startswith("/") else CONF / group / f"{name}.yaml"
     yield path
     for other in content_of(path).get("defaults", []):
-        yield from options_below(group, other)
+        if isinstance(other, str):
+            yield from options_below(group, other)
 
 
 def test_every_field_has_its_meaning_in_a_configuration() -> None:
