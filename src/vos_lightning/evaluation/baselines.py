@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image as Picture
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 from skimage.segmentation import slic
 
 from vos_lightning.data.images import VOID, resize_labels
+from vos_lightning.data.instances import Detections, Image
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.scoring.measures import jaccard
 
 BINS = 32  # Histogram bins per colour channel.
 SEGMENTS = 10  # as many as the zero-shot models have slots
+ASKED = 12  # at first: SLIC's seeds lie on a grid, so that it makes some more or fewer
+COMPACTNESS = 20.0  # SLIC's weight of place beside colour
 KEYS = 16  # frames of a video that are divided into segments
-SMALL = 96  # height at which a video is divided into segments, in pixels
+SMALL = 96  # height at which frames and images are divided into segments, in pixels
 
 
 def copy_first_mask(video: Video) -> Iterator[np.ndarray]:
@@ -76,18 +79,16 @@ def _bin_of(frame: np.ndarray) -> np.ndarray:
 
 
 def colour_segments(video: Video) -> Iterator[np.ndarray]:
-    """Divides a video into `SEGMENTS` volumes of even colour and place; yields T masks (H, W) uint8.
+    """Divides a video into at most `SEGMENTS` volumes of even colour and place; yields T masks (H, W) uint8.
 
     They come from SLIC (Achanta et al. 2012) over `KEYS` frames at once, shrunk to a height of `SMALL`; the
-    frames between have the segments of the nearest one. There is next to no background.
+    frames between have the segments of the nearest one. There is no background.
     """
     keys = np.linspace(0, len(video) - 1, min(KEYS, len(video))).round().astype(int)
     small = np.stack([_shrunk(video.frame(int(t))) for t in keys])
-    volumes = slic(small, SEGMENTS, channel_axis=-1, start_label=1)
-    volumes[volumes > SEGMENTS] = 0  # of the few more that SLIC may make
-    size = video.frame(0).shape[:2]
+    segments, size = _segments(small), video.frame(0).shape[:2]
     for t in range(len(video)):
-        yield resize_labels(volumes[np.abs(keys - t).argmin()].astype(np.uint8), size)
+        yield resize_labels(segments[np.abs(keys - t).argmin()], size)
 
 
 def matched_segments(video: Video) -> Iterator[np.ndarray]:
@@ -106,8 +107,25 @@ def matched_segments(video: Video) -> Iterator[np.ndarray]:
         yield names[segments]
 
 
+def image_segments(image: Image) -> Iterator[Detections]:
+    """Divides an image into at most `SEGMENTS` as `colour_segments` a video; they have no category."""
+    frame = image.frame()
+    segments = resize_labels(_segments(_shrunk(frame)), frame.shape[:2])
+    masks = np.stack([segments == i for i in range(1, segments.max() + 1)])
+    yield Detections(masks, np.ones(len(masks)), np.zeros(len(masks), np.int64))
+
+
+def _segments(pixels: np.ndarray) -> np.ndarray:
+    """Segments 1, 2, ... of (..., 3) uint8 RGB: (...) uint8, as many as SLIC makes up to `SEGMENTS`."""
+    for asked in range(ASKED, 0, -1):
+        found = slic(pixels, asked, COMPACTNESS, channel_axis=-1, start_label=1)
+        if found.max() <= SEGMENTS:
+            break
+    return found.astype(np.uint8)
+
+
 def _shrunk(frame: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(frame)
+    image = Picture.fromarray(frame)
     return np.asarray(image.resize((round(SMALL * image.width / image.height), SMALL)))
 
 
@@ -126,6 +144,7 @@ BASELINES: dict[tuple[type, Given], dict[str, Baseline]] = {
     },
     (Video, Given.MATCHED): {"best of ten colour segments": _of_asked(matched_segments)},
     (Video, Given.NOTHING): {"ten colour segments": _of_asked(colour_segments)},
+    (Image, Given.NOTHING): {"ten colour segments": image_segments},
 }
 
 
