@@ -21,6 +21,7 @@ from vos_lightning.fields import flatten
 from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.models.interface import Experiment
 from vos_lightning.report import tables
+from vos_lightning.report.entries import holds
 from vos_lightning.report.notes import notes
 from vos_lightning.report.spec import StripFields, checked_spec
 from vos_lightning.runs.folder import write_json
@@ -116,7 +117,7 @@ def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
     reports = checked_spec(cells[0].config["table"])["reports"].values()
     for report in (report for report in reports if isinstance(report, StripFields)):
         for wanted in (report.rows or {}).values():
-            assert sum(tables.holds(wanted, flatten(cell.config)) for cell in cells) == 1
+            assert sum(holds(wanted, cell.values | flatten(cell.config)) for cell in cells) == 1
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
