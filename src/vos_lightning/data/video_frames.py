@@ -60,7 +60,7 @@ class FrameMask:
 
 def _ids(mask: np.ndarray) -> list[int]:
     """The ids of the objects in a mask, ascending."""
-    return [i for i in np.unique(mask).tolist() if i not in (0, VOID)]
+    return [i for i in np.flatnonzero(np.bincount(mask.ravel())).tolist() if i not in (0, VOID)]
 
 
 def frames_of(videos: Iterable[Video], every: int, names: tuple[str, ...]) -> list[Image]:
