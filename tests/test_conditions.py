@@ -26,7 +26,12 @@ from vos_lightning.models.rsis.module import terms_of
 from vos_lightning.runs.settings import read_settings
 
 SMALL = ["data.size=[32,64]"]
-SMALLER = {"rvos": ["model.hidden=16"], "s2s": ["model.hidden=16"], "rsis": ["model.hidden=16"]}
+SMALLER = {
+    "rvos": ["model.hidden=16"],
+    "s2s": ["model.hidden=16"],
+    "rsis": ["model.hidden=16"],
+    "ris": ["model.hidden=8"],
+}
 VALUES = [True, False, 3, 1, 2, 0.9, (64, 96), "deeplabv3_resnet50", "none"]  # some of each kind but choices
 
 
@@ -55,13 +60,14 @@ CASES = [
     if not case.where.other.startswith("train.")
 ]
 # Of an example of the data set of training.
-KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3), "rsis": (0, 0)}
+KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3), "rsis": (0, 0), "ris": (0, 0)}
 LOSSES: dict[str, Callable[[Any, Any], torch.Tensor]] = {
     "rvos": lambda module, clip: module.clip_loss(clip, "inferred")[0],
     "s2s": lambda module, clip: module.clip_loss(clip)[0],
     "rsis": lambda module, batch: module.loss(
         terms_of(module.found(batch, 2), batch, module.training_fields.stop_balance), module.course.ever
     ),
+    "ris": lambda module, batch: module.losses_of(batch, 2)[0],
 }
 
 

@@ -41,6 +41,7 @@ SMALLER = {
     "rvos": ["model.hidden=16"],
     "s2s": ["model.hidden=16", "data.samples=6"],
     "rsis": ["model.hidden=16"],
+    "ris": ["model.hidden=8"],
 }
 SPEC = "{seed: 0, train: 3, val: 1, test: 1, frames: 5, height: 32, width: 64}"
 DATA = ["data.size=[32,64]", "data.batch_size=2", "data.val_clips=2", f"data.spec={SPEC}"]

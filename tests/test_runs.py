@@ -83,6 +83,7 @@ def test_every_configuration_composes():
 
 
 UNPUBLISHED = {
+    "ris": ["yes", "yes", "no", "no"],
     "rvos-speed": ["fp32", "bf16"],
     "rvos-table5": ["none"],
     "rvos-zeroshot-davis": ["0 no", "-1 no"],

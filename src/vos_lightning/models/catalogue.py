@@ -5,11 +5,12 @@ from importlib.metadata import EntryPoint, entry_points
 from vos_lightning.configuration import MODELS_GROUP
 from vos_lightning.errors import InputError
 from vos_lightning.models.interface import Model
+from vos_lightning.models.ris.model import MODEL as RIS
 from vos_lightning.models.rsis.model import MODEL as RSIS
 from vos_lightning.models.rvos.model import MODEL as RVOS
 from vos_lightning.models.s2s.model import MODEL as S2S
 
-MODELS: dict[str, Model] = {"rvos": RVOS, "s2s": S2S, "rsis": RSIS}
+MODELS: dict[str, Model] = {"rvos": RVOS, "s2s": S2S, "rsis": RSIS, "ris": RIS}
 
 
 def model_named(name: str) -> Model:

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vos_lightning.data.instances import InstanceBatch
+from vos_lightning.layers.losses import pairwise_soft_iou_cost
 from vos_lightning.models.ris.fields import InstanceTraining
 from vos_lightning.models.ris.network import RIS
 from vos_lightning.models.training import Optimisation, TrainingModule
@@ -94,8 +95,7 @@ def matching_loss(
     Returns:
         The losses of the images, (B,).
     """
-    shared = masks.flatten(2) @ truth.flatten(2).mT  # (B, S, O)
-    ious = shared / (masks.sum((2, 3))[:, :, None] + truth.sum((2, 3))[:, None] - shared + 1e-6)
+    ious = 1 - pairwise_soft_iou_cost(masks, truth)
     step = torch.arange(masks.shape[1], device=masks.device)
     there = (step < weights.sum(1, keepdim=True)).to(logits.dtype)
     entropies = F.binary_cross_entropy_with_logits(logits, there, reduction="none")
