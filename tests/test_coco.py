@@ -102,6 +102,11 @@ def test_coco_is_read_as_it_was_written(tree: Path) -> None:
     assert batch.categories.tolist() == [1, 2, 2, 0]
 
 
+def test_a_split_has_its_own_categories_where_the_training_split_is_not_there(tree: Path) -> None:
+    data = coco_of(tree, train_split="train2017")
+    assert data.categories == () and read(data, "train").categories.tolist() == [2, 1]
+
+
 def test_only_some_categories_are_taken(tree: Path) -> None:
     data = coco_of(tree, only=("ape",))
     found = read(data, "train", 1)

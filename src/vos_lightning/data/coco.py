@@ -118,7 +118,7 @@ def load_coco(root: Path, split: str, names: Sequence[str]) -> list[Image]:
     Args:
         root: the tree.
         split: such as train2017.
-        names: of the categories that are taken, 1, 2, ...
+        names: of the categories that are taken, 1, 2, ...; without any, all of the split's file are.
 
     Raises:
         InputError: a file that is missing or not of the form above, an id or a name that occurs twice, an
@@ -126,6 +126,7 @@ def load_coco(root: Path, split: str, names: Sequence[str]) -> list[Image]:
     """
     file = annotation_file(root, split)
     contents = read_contents(file)
+    names = names or tuple(contents.categories.values())
     for name in names:
         if name not in contents.categories.values():
             raise InputError(f"{file}: has no category {name}; set data.only to those that it has.")

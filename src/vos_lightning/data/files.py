@@ -101,8 +101,12 @@ def file_state(file: File) -> tuple[str, int]:
 
 
 @reading()
-def read_file(file: File, most: int = MOST_BYTES) -> bytes:
-    """The content of a file. Raises InputError if it is missing, unreadable, no file or too large."""
+def read_file(file: File, most: int | None = None) -> bytes:
+    """The content of a file.
+
+    Raises InputError if it is missing, unreadable, no file or larger than `most` bytes, or MOST_BYTES.
+    """
+    most = MOST_BYTES if most is None else most
     if isinstance(file, Path) and not S_ISREG(file.stat().st_mode):  # another kind might never end
         raise InputError(f"{file}: no regular file; put a file in its place.")
     if file_size(file) > most:
