@@ -9,6 +9,7 @@ import pytest
 from vos_lightning.configuration import compose_train
 from vos_lightning.errors import InputError
 from vos_lightning.layers.weights import read_model_weights
+from vos_lightning.report.notes import notes
 from vos_lightning.report.tables import build_table, cells_of
 from vos_lightning.runs.folder import write_json
 from vos_lightning.runs.run import Run, scored_checkpoint
@@ -160,3 +161,16 @@ def test_marks_hours_and_memory_are_columns(places: list[str]) -> None:
     assert [ours[f"test {c}"] for c in ("J", *columns)] == ["50.0", "2.00/0.50", "1.50", "25.0"]
     assert alone["test hours"] == "-/0.50" and ours["paper hours"] == "48.00/10.00"
     assert [line["OL"] for line in (ours, rival, by_name["first mask copied"])] == ["no", "yes", ""]
+
+
+def test_notes_say_how_each_row_is_trained_where_rows_differ(places: list[str]) -> None:
+    cells = expand(
+        ["sweeps=rvos-table4", "experiment=rvos-davis-pretrained,rvos-davis-alone", *davis(places)]
+    )
+    said = notes(build_table(cells))
+    pre, alone = (
+        next(line for line in said if line.startswith(name))
+        for name in ("RVOS-Mask-ST+ (pre): ", "RVOS w/o pre-training: ")
+    )
+    assert "started from the run of data=synthetic_youtube" in pre and pre.endswith("not trained further.")
+    assert "started" not in alone and "epochs" in alone

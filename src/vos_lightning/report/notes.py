@@ -13,7 +13,8 @@ def notes(table: Table) -> list[str]:
     published, data_set = table.spec.get("published"), experiment.data_set
     protocols = dict.fromkeys(result["scores"]["protocol"] for result in results)
     protocol = "; and ".join(protocols) or "not scored"
-    lines = [f"Ours: {protocol}; on {data_set.name} {data_set.score_split}, {_conditions(table)}."]
+    common, *several = _conditions(table)
+    lines = [f"Ours: {protocol}; on {data_set.name} {data_set.score_split}{common}.", *several]
     if published is not None:
         lines += [f"Paper: {published['data']} {published['split']}.", _order(table)]
     if results:
@@ -26,14 +27,14 @@ def notes(table: Table) -> list[str]:
     return lines
 
 
-def _conditions(table: Table) -> str:
-    """How a table's models are trained: at once for all rows, or row by row where they differ."""
+def _conditions(table: Table) -> list[str]:
+    """How models are trained: what ends a sentence; or nothing, and a line for each way where rows differ."""
     found: dict[str, list[str]] = {}
     for row in table.rows:
         found.setdefault(_condition(row.experiment), []).append(row.label)
     if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{', '.join(labels)}: {condition}" for condition, labels in found.items())
+        return [f", {next(iter(found))}"]
+    return ["", *(f"{', '.join(labels)}: {condition}." for condition, labels in found.items())]
 
 
 def _condition(experiment: Experiment) -> str:
