@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import agreement, attention, growth, inference, reading, scoring, startup, training
+from benchmarks import agreement, attention, growth, inference, matching, reading, scoring, startup, training
 from benchmarks.floor import peaks
 from benchmarks.measure import HEADER, Row, line, markdown
 from vos_lightning.configuration import cores
@@ -21,6 +21,7 @@ CPU: Cases = [
     ("inference, cpu", inference.rows),
     ("training, cpu", training.rows),
     ("the non-local block", attention.rows),
+    ("matching", matching.rows),
     ("scoring", scoring.rows),
     ("reading", reading.rows),
     ("start-up", startup.rows),

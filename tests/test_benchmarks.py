@@ -9,7 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import agreement, attention, floor, growth, inference, reading, scoring, startup, training
+from benchmarks import (
+    agreement,
+    attention,
+    floor,
+    growth,
+    inference,
+    matching,
+    reading,
+    scoring,
+    startup,
+    training,
+)
 from benchmarks.__main__ import main
 from benchmarks.floor import Peaks, least_time
 from benchmarks.measure import HEADER, Row, Times, alternate, markdown
@@ -30,11 +41,12 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (partial(inference.rows, SMALL, SIZE, frames=5, objects=(3,), repeats=1), 2),
         (partial(training.rows, SMALL, SIZE, batch=2, repeats=1, warmups=1), 2),
         (partial(attention.rows, 2, 16, 5, 7, repeats=1), 1),
+        (partial(matching.rows, 2, (16, 28), repeats=1), 2),
         (partial(scoring.rows, 2, 4, (60, 100), 2, repeats=1), 2),
         (partial(reading.rows, 10, (144, 256), (64, 112), repeats=1), 2),
         (partial(startup.rows, "import json", repeats=1), 2),
     ],
-    ids=["inference", "training", "attention", "scoring", "reading", "start-up"],
+    ids=["inference", "training", "attention", "matching", "scoring", "reading", "start-up"],
 )
 def test_both_sides_agree(case, rows: int) -> None:
     found = case(processes=False)

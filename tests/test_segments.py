@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from tests.helpers import noise, written
+from helpers import noise, written
 from vos_lightning.data.instances import Image
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.evaluation.baselines import SEGMENTS, baselines_of, colour_segments, matched_segments

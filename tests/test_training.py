@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from helpers import along, small_rvos, task
@@ -99,6 +100,34 @@ def test_matching_is_the_best_of_all(valid_only: bool) -> None:
         best = min(itertools.permutations(candidates, len(objects)), key=total)
         slot_of = {int(o): slot for slot, o in enumerate(order)}
         assert [slot_of[int(o)] for o in objects] == list(best)
+
+
+@pytest.mark.parametrize("levels", [2, 4, None])
+def test_matched_costs_are_the_least_of_all_orders_also_where_some_tie(levels: int | None) -> None:
+    rng = np.random.default_rng(3)
+    for size in range(1, 7):
+        costs = rng.random((4, size, size)) if levels is None else rng.integers(0, levels, (4, size, size))
+        orders = match_costs(torch.from_numpy(costs), torch.ones(4, size)).tolist()
+        for cost, order in zip(costs, orders, strict=True):
+            assert sorted(order) == list(range(size))
+            least = min(cost[range(size), taken].sum() for taken in itertools.permutations(range(size)))
+            assert cost[range(size), order].sum() == pytest.approx(least)
+
+
+@pytest.mark.parametrize("levels", [2, 10, None])
+def test_ten_slots_are_matched_as_by_scipy(levels: int | None) -> None:
+    rng = np.random.default_rng(4)
+    costs = rng.random((50, 10, 10)) if levels is None else rng.integers(0, levels, (50, 10, 10))
+    orders = match_costs(torch.from_numpy(costs), torch.ones(50, 10)).numpy()
+    for cost, order in zip(costs, orders, strict=True):
+        assert cost[range(10), order].sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum())
+
+
+def test_autocast_leaves_the_costs_of_pairs_exact() -> None:
+    masks, truth = torch.rand(1, 3, 40, 40), (torch.rand(1, 3, 40, 40) < 0.4).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pairwise_soft_iou_cost(masks, truth)
+    assert torch.equal(found, pairwise_soft_iou_cost(masks, truth))
 
 
 # --- augmentation ----------------------------------------------------------------------------------------

@@ -23,11 +23,12 @@ def soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
 
 
 def pairwise_soft_iou_cost(masks: Tensor, truth: Tensor) -> Tensor:
-    """Takes `soft_iou_cost` of every pair of masks (B, P, H, W) and truth (B, O, H, W): (B, P, O)."""
-    masks, truth = masks.flatten(2), truth.flatten(2)
-    intersection = masks @ truth.mT
-    union = masks.sum(2)[:, :, None] + truth.sum(2)[:, None] - intersection
-    return 1 - intersection / (union + 1e-6)
+    """Takes `soft_iou_cost` of every pair of masks (B, P, H, W) and truth (B, O, H, W): (B, P, O) float32."""
+    with torch.autocast(masks.device.type, enabled=False):  # which would take the products in bfloat16
+        masks, truth = masks.float().flatten(2), truth.float().flatten(2)
+        intersection = masks @ truth.mT
+        union = masks.sum(2)[:, :, None] + truth.sum(2)[:, None] - intersection
+        return 1 - intersection / (union + 1e-6)
 
 
 def weighted_mean(costs: Tensor, weights: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 Shapes: B batch, O object slots, P predicted slots.
 """
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from vos_lightning.layers.losses import soft_iou_cost
+from vos_lightning.layers.losses import pairwise_soft_iou_cost
 
 
 def match_slots(masks: Tensor, truth: Tensor, weights: Tensor, valid_only: bool = False) -> Tensor:
@@ -23,7 +24,7 @@ def match_slots(masks: Tensor, truth: Tensor, weights: Tensor, valid_only: bool 
         A tensor (B, O) int64 says for each slot on which true object it is trained. Slots that match none
         share out the objects of weight 0.
     """
-    return match_costs(soft_iou_cost(masks[:, :, None], truth[:, None]), weights, valid_only)
+    return match_costs(pairwise_soft_iou_cost(masks.detach(), truth), weights, valid_only)
 
 
 def match_costs(costs: Tensor, weights: Tensor, valid_only: bool = False) -> Tensor:
@@ -32,18 +33,18 @@ def match_costs(costs: Tensor, weights: Tensor, valid_only: bool = False) -> Ten
     Returns:
         A tensor (B, P) int64.
     """
-    # Matched in main memory, so that a batch waits for its device twice and not at every index.
-    pairs = zip(costs.detach().float().cpu(), weights.cpu(), strict=True)
-    return torch.stack([_match(c, w, valid_only) for c, w in pairs]).to(costs.device)
+    # Matched in main memory, so that a batch waits for its device twice and not at every index, and by NumPy,
+    # as a call of torch takes longer than such a small matching.
+    pairs = zip(costs.detach().float().cpu().numpy(), weights.cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([_match(c, w, valid_only) for c, w in pairs])).to(costs.device)
 
 
-def _match(costs: Tensor, weights: Tensor, valid_only: bool) -> Tensor:
-    slots = costs.shape[0]
-    objects = weights.nonzero().flatten()
-    candidates = objects[objects < slots] if valid_only else torch.arange(slots)
-    rows, columns = linear_sum_assignment(costs[candidates][:, objects].numpy())
-    order = torch.full((slots,), -1, dtype=torch.long)
+def _match(costs: np.ndarray, weights: np.ndarray, valid_only: bool) -> np.ndarray:
+    slots, objects = len(costs), np.flatnonzero(weights)
+    candidates = objects[objects < slots] if valid_only else np.arange(slots)
+    rows, columns = linear_sum_assignment(costs[candidates][:, objects])
+    order = np.full(slots, -1)
     order[candidates[rows]] = objects[columns]
     free = order < 0
-    order[free] = (weights == 0).nonzero().flatten()[: int(free.sum())]
+    order[free] = np.flatnonzero(weights == 0)[: free.sum()]
     return order
