@@ -115,7 +115,7 @@ def epoch_curves(path: Path, panels: Mapping[str, Mapping[str, EpochCurve]]) -> 
                 epochs, losses = np.reshape(points, (-1, 2)).T
                 axes.plot(epochs, losses, style, color=colours[label], markersize=3)
         axes.set(title=title, xlabel="epoch", ylabel="loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _tidy(axes)
     lines = [Line2D([], [], color=colours[label], label=label) for label in labels]
     lines.append(Line2D([], [], color="grey", linestyle="-", label="training"))

@@ -43,7 +43,10 @@ def strips(table: Table, fields: StripFields, path: Path) -> list[str]:
     groups = {video.name: list(strips_of(video, runs, fields)) for video in videos}
     strip_sheet(path, _named(groups))
     videos_shown = f"{'video' if len(videos) == 1 else 'videos'} {', '.join(groups)} of {split}"
-    return [f"Frames ({fields.figure}), {videos_shown}, {CHOSEN[fields.videos]}: {path}"]
+    lines = [f"Frames ({fields.figure}), {videos_shown}, {CHOSEN[fields.videos]}: {path}"]
+    if any(run.settings.experiment.given.has_masks for run in runs.values()):
+        lines.append("Rows that are told first masks show them where objects start.")
+    return lines
 
 
 def _runs(table: Table, fields: StripFields) -> dict[str, Run]:
