@@ -174,3 +174,9 @@ def test_notes_say_how_each_row_is_trained_where_rows_differ(places: list[str]) 
     )
     assert "started from the run of data=synthetic_youtube" in pre and pre.endswith("not trained further.")
     assert "started" not in alone and "epochs" in alone
+
+
+def test_the_folder_of_a_pre_training_has_to_be_named(places: list[str], tmp_path: Path) -> None:
+    real = ["data=davis2017", f"data.root={tmp_path}", *places[1:]]
+    with pytest.raises(InputError, match=r"^train\.first_data: data\.root: not set"):
+        run_of("experiment=stesa-davis-tuned", *real)

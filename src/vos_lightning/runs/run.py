@@ -120,7 +120,8 @@ def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     try:
         composed = read_settings(cfg).experiment
     except InputError as error:  # such as a field of another model
-        raise InputError(f"train.first: {error}") from error
+        place = "train.first_data" if data and str(error).startswith("data.") else "train.first"
+        raise InputError(f"{place}: {error}") from error
     return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
 
 
