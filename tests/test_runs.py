@@ -15,10 +15,13 @@ import torch
 
 from vos_lightning.apps import predict, table
 from vos_lightning.configuration import CONF, ROOT, compose_train
+from vos_lightning.data.catalogue import DATA_SETS
 from vos_lightning.data.images import read_mask
+from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.fields import flatten
 from vos_lightning.layers.weights import read_model_weights
+from vos_lightning.models.catalogue import MODELS
 from vos_lightning.models.interface import Experiment
 from vos_lightning.report import tables
 from vos_lightning.report.entries import holds
@@ -58,32 +61,44 @@ def experiment_of(*overrides: str) -> Experiment:
     return read_settings(compose_train(list(overrides))).experiment
 
 
+REAL = ("data=davis2017", "data.root=/d")
+
+
+def on_real_data(model: str) -> tuple[str, ...]:
+    """A model and a data set that it can learn from, whose files nothing opens."""
+    architecture = compose_train([f"model={model}"]).model.architecture
+    videos = MODELS[architecture].examples.kind is Video
+    return (f"model={model}", *(REAL if videos else ("data=davis2017_frames", "data.root=/d")))
+
+
 def test_every_configuration_composes():
     names = {
         group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
         for group in ("data", "model", "model_at_scale", "schedule", "scale", "logger", "experiment")
     }
-    real = ("data=davis2017", "data.root=/d")
     for name in names["data"]:
+        model = "stesa_gru" if DATA_SETS[name].kind is Video else "rsis"
         more = [] if name.startswith("synthetic") else ["data.root=/d"]
-        assert experiment_of(f"data={name}", *more).data_set.name == name
+        assert experiment_of(f"model={model}", f"data={name}", *more).data_set.name == name
     for name in (*names["scale"], *names["logger"]):
-        assert experiment_of(f"{'scale' if name in names['scale'] else 'logger'}={name}", *real)
+        group = "scale" if name in names["scale"] else "logger"
+        assert experiment_of(f"{group}={name}", *on_real_data("stesa_gru"))
     for name in names["schedule"]:
         model, data = name.split("-")[:2]
         assert experiment_of(f"model={model}", f"data={data}", "data.root=/d", f"schedule={name}")
     for name in names["experiment"]:
-        assert experiment_of(f"experiment={name}", "train.first_data=['data=synthetic_youtube']", *real)
+        assert experiment_of(f"experiment={name}", "train.first_data=['data=synthetic_youtube']", *REAL)
     for name in names["model_at_scale"]:
         model, scale = name.split("-")
-        assert experiment_of(f"model={model}", f"scale={scale}", *real)
+        assert experiment_of(f"scale={scale}", *on_real_data(model))
     for name in names["model"]:
-        assert experiment_of(f"model={name}", "scale=paper", *real).fields.name == name
+        assert experiment_of("scale=paper", *on_real_data(name)).fields.name == name
         build_network(experiment_of(f"model={name}", "scale=embedded"), None)
 
 
 UNPUBLISHED = {
     "ris": ["yes", "yes", "no", "no"],
+    "rsis": ["yes", "yes", "no", "no"],
     "rvos-speed": ["fp32", "bf16"],
     "rvos-table5": ["none"],
     "rvos-zeroshot-davis": ["0 no", "-1 no"],
