@@ -52,7 +52,7 @@ def rows(folder: Path) -> list[list[str]]:
         return [[value for key, value in row.items() if key != "seconds"] for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(("patience", "ends"), [(0, [4, 5]), (1, [2, 5]), (2, [3, 5])])
+@pytest.mark.parametrize(("patience", "ends"), [(0, [4, 5]), (1, [2, 5]), (2, [3, 5]), (5, [4, 5])])
 def test_a_stable_stage_leaves_its_epochs_to_the_next(
     cache: Path, tmp_path: Path, patience: int, ends: list[int]
 ) -> None:

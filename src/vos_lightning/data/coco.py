@@ -230,6 +230,10 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 
 def _size(row: dict[str, Any], where: str) -> tuple[int, int]:
     height, width = row.get("height"), row.get("width")
-    if type(height) is not int or type(width) is not int or not 0 < height * width <= MOST_PIXELS:
+    if (
+        not isinstance(height, int)
+        or not isinstance(width, int)
+        or not 0 < min(height, width) <= MOST_PIXELS // max(height, width)
+    ):
         raise InputError(f"{where}: height and width must be whole numbers of pixels; correct the file.")
     return height, width

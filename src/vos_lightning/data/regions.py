@@ -15,6 +15,7 @@ from pycocotools import mask as rle
 from vos_lightning.errors import InputError
 
 ROUNDING = 1.0  # pixels by which a polygon may leave its image
+FARTHEST = 1e9  # from the origin that a point of a polygon may be, in pixels
 MOST_OUTLINE = 10**6  # pixels around the polygons of one annotation, as drawing takes memory for each
 MOST_LETTERS = 10**7  # of runs as text
 LETTER_BITS, LETTERS_A_RUN = 5, 7
@@ -44,7 +45,7 @@ def _polygons(polygons: list[Any], size: tuple[int, int], where: str) -> np.ndar
     outline = 0.0
     for polygon in polygons:
         fits = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
-        if not fits or not all(type(v) in (int, float) and math.isfinite(v) for v in polygon):
+        if not fits or not all(type(v) in (int, float) and abs(v) < FARTHEST for v in polygon):
             raise InputError(f"{where}: a polygon must be numbers x, y, x, y, ... of three points or more.")
         points = np.array(polygon, float).reshape(-1, 2)
         beyond = ((points < -ROUNDING) | (points > np.array(size[::-1]) + ROUNDING)).any(1)

@@ -126,7 +126,7 @@ def _segments(pixels: np.ndarray) -> np.ndarray:
 
 def _shrunk(frame: np.ndarray) -> np.ndarray:
     image = Picture.fromarray(frame)
-    return np.asarray(image.resize((round(SMALL * image.width / image.height), SMALL)))
+    return np.asarray(image.resize((max(1, round(SMALL * image.width / image.height)), SMALL)))
 
 
 Baseline = Callable[[Any], Iterator[Any]]  # makes of a sample what the rules of its benchmark take

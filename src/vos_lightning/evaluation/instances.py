@@ -47,8 +47,8 @@ class InstanceEvaluation:
         with their places in that list from 1 on, categories and scores.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        frame = image.frame()
         started = time.monotonic()
+        frame = image.frame()
         found = self.detect(frame)
         self.timings.append(Timing(image.name, 1, time.monotonic() - started))
         with replacing(folder / f"{image.name}.json", durable=False) as part:

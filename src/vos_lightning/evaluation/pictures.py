@@ -37,9 +37,9 @@ def tinted(picture: np.ndarray, masks: Iterable[np.ndarray], colours: Iterable[i
 def labelled(picture: np.ndarray, masks: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """The picture with its masks (N, h, w) tinted and outlined, and a label on each.
 
-    A small picture is enlarged by a whole number, so that it is at least `WIDTH` pixels wide.
+    A small picture is enlarged by a whole number, so that its longer side has at least `WIDTH` pixels.
     """
-    times = ceil(WIDTH / picture.shape[1])
+    times = ceil(WIDTH / max(picture.shape[:2]))
     masks = masks.repeat(times, 1).repeat(times, 2)
     image = Image.fromarray(picture)
     image = image.resize((image.width * times, image.height * times), Image.Resampling.BICUBIC)

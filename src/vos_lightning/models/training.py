@@ -200,7 +200,7 @@ class TrainingModule(LightningModule):
 
     def is_stable(self, patience: int) -> bool:
         """Whether the mean training loss has not fallen by 1 % for so many epochs; 0 takes any for stable."""
-        before = self.losses[: len(self.losses) - patience]
+        before = self.losses[: max(0, len(self.losses) - patience)]
         return not patience or (bool(before) and min(self.losses[-patience:]) > (1 - STABLE) * min(before))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

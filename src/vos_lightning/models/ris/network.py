@@ -87,7 +87,7 @@ class Head(nn.Module):
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Gives the masks (B, h, w) in 0..1 and the confidences' logits (B,) of states (B, C, h, w)."""
-        places = F.log_softmax(self.mask(hidden).flatten(1), 1)
+        places = F.log_softmax(self.mask(hidden).float().flatten(1), 1)
         masks = torch.sigmoid(places + self.threshold).view(len(hidden), *hidden.shape[2:])
         if self.confidence.in_features == 4 * hidden.shape[1]:
             hidden = F.adaptive_max_pool2d(hidden, 2)

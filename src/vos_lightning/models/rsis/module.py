@@ -45,6 +45,14 @@ class SetTraining(TrainingModule):
         """Takes up the terms that the epoch begins with."""
         super().on_train_epoch_start()
         self.course.begin(self.current_epoch)
+        self._freeze()
+
+    def on_train_start(self) -> None:
+        """Freezes the backbone also where a run goes on inside an epoch."""
+        super().on_train_start()
+        self._freeze()
+
+    def _freeze(self) -> None:
         self.model.encoder.backbone.requires_grad_("backbone" in self.course.entered)
 
     def found(self, batch: InstanceBatch, steps: int) -> Found:
@@ -83,6 +91,8 @@ class SetTraining(TrainingModule):
         super().on_train_epoch_end()
         loss = self.trainer.callback_metrics.get("val/present")
         if loss is not None and self.course.end(float(loss)):
+            stage = self.stage_at(self.current_epoch)
+            self.ends[stage:] = [self.current_epoch + 1] * len(self.ends[stage:])
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
