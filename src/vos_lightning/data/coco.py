@@ -230,10 +230,8 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
 
 def _size(row: dict[str, Any], where: str) -> tuple[int, int]:
     height, width = row.get("height"), row.get("width")
-    if (
-        not isinstance(height, int)
-        or not isinstance(width, int)
-        or not 0 < min(height, width) <= MOST_PIXELS // max(height, width)
-    ):
+    if type(height) is not int or type(width) is not int or min(height, width) < 1:
         raise InputError(f"{where}: height and width must be whole numbers of pixels; correct the file.")
+    if height * width > MOST_PIXELS:
+        raise InputError(f"{where}: {width}x{height} is more than {MOST_PIXELS} pixels; shrink the image.")
     return height, width
