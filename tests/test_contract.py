@@ -30,7 +30,6 @@ from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import as_values, read_experiment, read_settings, settings_of
 from vos_lightning.runs.sweep import expand
 from vos_lightning.runs.train import train
-from vos_lightning.scoring.rules import rules_of
 
 OUTSIDE = Path(__file__).parent / "outside"
 ARCHITECTURES = (*MODELS, "carried")
@@ -144,7 +143,7 @@ def test_it_trains_resumes_to_the_same_weights_and_is_read_back(
     whole, broken = (compose_train([*options, f"run.dir={tmp_path / name}"]) for name in ("whole", "broken"))
     result = train(whole)
     experiment = read_settings(whole).experiment
-    headline = rules_of(experiment.data_set, experiment.given).headline
+    headline = experiment.rules.headline
     assert result["steps"] == 5 and all(result["scores"][key] >= 0 for key in headline.values())
     ended = TrainingModule.on_train_batch_end
 

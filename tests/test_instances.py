@@ -14,9 +14,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.ndimage import binary_dilation
 
+from vos_lightning.data.image_sets import Voc2012
 from vos_lightning.data.instances import Detections, Image, Instances
+from vos_lightning.data.videos import Given
 from vos_lightning.evaluation.instances import InstanceEvaluation
-from vos_lightning.scoring.rules import InstanceRules
+from vos_lightning.models.catalogue import MODELS
+from vos_lightning.scoring.rules import InstanceRules, rules_of
 
 SIZE = (40, 60)
 BOXES = ((0, 0, 10, 10), (20, 5, 12, 20), (2, 40, 30, 15))  # top, left, height, width
@@ -117,6 +120,29 @@ def test_categories_are_respected_if_there_are_several(image):
     assert with_names["per_category"]["cat"]["AP"] is None  # it does not occur
     assert with_names["AP"] == pytest.approx(0.5)
     assert with_names["AP_agnostic"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "classifies"),
+    [("ris", {}, False), ("rsis", {"classes": 1}, False), ("rsis", {"classes": 20}, True)],
+)
+def test_a_model_that_finds_no_categories_is_scored_without(image, name, fields, classifies):
+    model = MODELS[name]
+    data_set = Voc2012(name="voc2012", root="")
+    rules = rules_of(data_set, Given.NOTHING, model.classifies(model.fields(**fields)))
+    there = image(instances(boxes(*BOXES), [3, 5, 5]))
+    found = detections(boxes(*BOXES), categories=[0] * len(BOXES))
+    scores = rules.summary([rules.score(there, [found])])
+    assert scores["AP"] == (0 if classifies else pytest.approx(1))
+    assert ("class-agnostic" in scores["protocol"]) != classifies
+
+
+def test_a_detection_without_category_is_written_as_the_only_one_or_none(image):
+    there, found = image(instances(boxes())), detections(boxes(BOXES[0]), categories=[0])
+    evaluation = InstanceEvaluation(lambda frame: found)
+    for ids, written in (((18,), 18), ((1, 18), 0), ((), 0)):
+        (entry,) = evaluation.entries(replace(there, category_ids=ids), found)
+        assert entry["category_id"] == written
 
 
 def test_crowds_and_void_count_for_nothing(image):

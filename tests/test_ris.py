@@ -261,7 +261,7 @@ def test_it_finds_objects_until_it_is_not_sure(fields: dict[str, Any], areas: li
     found = Detector(network, InstancePrediction(**fields), (8, 16))(np.zeros((16, 16, 3), np.uint8))
     assert found.masks.shape[1:] == (16, 16) and found.masks.dtype == bool
     assert found.masks.sum((1, 2)).tolist() == areas
-    assert found.scores.tolist() == sorted(found.scores, reverse=True) and set(found.categories) == {1}
+    assert found.scores.tolist() == sorted(found.scores, reverse=True) and set(found.categories) == {0}
 
 
 def test_it_may_find_nothing() -> None:

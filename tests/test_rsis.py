@@ -304,6 +304,14 @@ def test_objects_are_found_at_the_size_of_the_image(fields: dict[str, Any], foun
     assert detections.categories.tolist() == [category for _, _, category in found]
 
 
+def test_a_network_of_one_category_gives_none() -> None:
+    detect = SetDetection(
+        small(classes=1).eval(), RSISPrediction(stop=0.0, mask=0.0, min_size=0.0), SIZE, "cpu"
+    )
+    detections = detect(np.zeros((20, 30, 3), np.uint8))
+    assert len(detections) and not detections.categories.any()
+
+
 def test_a_data_set_with_more_categories_than_the_network_is_refused() -> None:
     def evaluation(classes: int) -> Any:
         data_set = SimpleNamespace(name="pets", categories=("ape", "bee", "cat", "dog"))

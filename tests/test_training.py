@@ -27,7 +27,6 @@ from vos_lightning.models.training import Optimisation
 from vos_lightning.runs.load import build_network, load_run
 from vos_lightning.runs.settings import read_settings
 from vos_lightning.runs.train import train
-from vos_lightning.scoring.rules import rules_of
 
 # --- losses and matching ---------------------------------------------------------------------------------
 
@@ -387,7 +386,7 @@ def test_training_teaches(cache: Path, tmp_path: Path) -> None:
     experiment = read_settings(cfg).experiment
     torch.manual_seed(0)
     untrained = experiment.model.evaluation(build_network(experiment, None), experiment, "cpu")
-    rules = rules_of(experiment.data_set, experiment.given)
+    rules = experiment.rules
     before = untrained.score(experiment.data_set.videos("test"), rules, tmp_path / "untrained")
     after = train(cfg)["scores"]
     assert after["J"] > before["J"] + 0.15

@@ -36,7 +36,10 @@ class Instances:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a network finds in an image: masks (N, h, w) bool, scores (N,) in 0..1, categories (N,) int64."""
+    """What a network finds in an image: masks (N, h, w) bool, scores (N,) in 0..1, categories (N,) int64.
+
+    A network that finds no categories gives 0.
+    """
 
     masks: np.ndarray
     scores: np.ndarray

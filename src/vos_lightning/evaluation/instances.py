@@ -62,10 +62,13 @@ class InstanceEvaluation:
         """Detections in COCO's result format, in which overlapping masks stay as they are.
 
         The ids of the image and of categories are those of the data set's own file, or else the image's name
-        and 1, 2, ...
+        and 1, 2, ... A detection without a category has the id of the file's only category, or else 0, which
+        the format leaves free.
         """
         rows = zip(encoded(found.masks), found.scores.tolist(), found.categories.tolist(), strict=True)
         ids = dict(enumerate(image.category_ids, 1))
+        if len(ids) == 1:
+            ids[0] = ids[1]
         return [
             {
                 "image_id": _id(image),

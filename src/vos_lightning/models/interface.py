@@ -22,7 +22,7 @@ from vos_lightning.evaluation.propagation import Prediction, VideoPrediction
 from vos_lightning.evaluation.videos import Timing
 from vos_lightning.fields import ASIDE, NAME, whole
 from vos_lightning.models.training import Optimisation, Training, TrainingModule
-from vos_lightning.scoring.rules import Rules
+from vos_lightning.scoring.rules import Rules, rules_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,10 @@ class Model(ABC):
         """What the network is told of a video or image, which decides how it is scored."""
         return Given.MASKS
 
+    def classifies(self, fields: Any) -> bool:
+        """Whether the network finds categories; if not, instances are scored without."""
+        return False
+
     @abstractmethod
     def network(self, fields: Any) -> nn.Module:
         """The network; fields marked `WEIGHTS` are `none` where others will replace all its weights."""
@@ -119,3 +123,8 @@ class Experiment:
     def given(self) -> Given:
         """What the network is told of a video or image."""
         return self.model.given(self.fields, self.prediction)
+
+    @property
+    def rules(self) -> Rules:
+        """How what it finds is scored. Raises InputError as `rules_of`."""
+        return rules_of(self.data_set, self.given, self.model.classifies(self.fields))

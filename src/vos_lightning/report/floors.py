@@ -8,13 +8,11 @@ from vos_lightning.models.interface import Experiment
 from vos_lightning.plain import read_json
 from vos_lightning.runs.folder import content_hash, write_json
 from vos_lightning.runs.sources import baseline_sources
-from vos_lightning.scoring.rules import rules_of
 
 
 def floors(experiment: Experiment, root: Path) -> dict[str, dict[str, float]]:
     """Scores of what is given what the model is, kept in root by what and how."""
-    data_set = experiment.data_set
-    rules = rules_of(data_set, experiment.given)
+    data_set, rules = experiment.data_set, experiment.rules
     baselines = baselines_of(data_set.kind, experiment.given)
     if not baselines:
         return {}

@@ -18,7 +18,7 @@ from vos_lightning.report.spec import checked_spec
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import settings_of
 from vos_lightning.runs.sweep import Cell, word
-from vos_lightning.scoring.rules import Rules, rules_of
+from vos_lightning.scoring.rules import Rules
 
 Columns = Mapping[str, Sequence[str]]  # heading -> keys of figures
 
@@ -54,7 +54,7 @@ class Row:
     @property
     def rules(self) -> Rules:
         """Those that score its runs."""
-        return rules_of(self.experiment.data_set, self.experiment.given)
+        return self.experiment.rules
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -137,8 +137,8 @@ class Table:
 
 def _columns(spec: Mapping[str, Any], experiment: Experiment) -> Columns:
     """Those of a node `table`, or else the headline of the rules that score an experiment."""
-    headline = rules_of(experiment.data_set, experiment.given).headline
-    return spec.get("columns") or {heading: [key] for heading, key in headline.items()}
+    headline = experiment.rules.headline.items()
+    return spec.get("columns") or {heading: [key] for heading, key in headline}
 
 
 def _mean(figures: Mapping[str, float] | None, keys: Sequence[str]) -> float | None:

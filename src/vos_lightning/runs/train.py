@@ -28,7 +28,7 @@ from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memo
 from vos_lightning.runs.run import Run, known_weights, scored_checkpoint, why_evaluate, why_train
 from vos_lightning.runs.settings import as_values, read_settings
 from vos_lightning.runs.sources import code_version
-from vos_lightning.scoring.rules import Rules, rules_of, shown_figure
+from vos_lightning.scoring.rules import Rules, shown_figure
 
 if TYPE_CHECKING:
     from vos_lightning.runs.wandb_log import RunLogger
@@ -77,8 +77,8 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
 def summary(run: Run, result: dict[str, Any]) -> str:
     """One line of a result: the headline of the run's rules, and minutes."""
     experiment, scores = run.settings.experiment, result["scores"]
-    headline = rules_of(experiment.data_set, experiment.given).headline
-    figures = ", ".join(f"{label} {shown_figure(key, scores.get(key))}" for label, key in headline.items())
+    headline = experiment.rules.headline.items()
+    figures = ", ".join(f"{label} {shown_figure(key, scores.get(key))}" for label, key in headline)
     return f"{figures} on {result['split']} ({result['train_seconds'] / 60:.1f} min training)"
 
 
@@ -111,7 +111,7 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
     experiment.model.evaluation(network, experiment, "cpu")
-    rules = rules_of(data_set, experiment.given)
+    rules = experiment.rules
     for samples, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
         experiment.examples.check(samples, slots, loading.cache, split or "")
     every_frame = module.every_frame if experiment.training.every_frame else None

@@ -1,8 +1,8 @@
 """Scores the instances found in images: AP by pycocotools, and the measures of the papers on leaves.
 
-AP is COCO's (Lin et al. 2014): over all areas, for at most 100 detections an image. The papers' measures are
-those of the CVPPP leaf challenge (Scharr et al. 2016): symmetric best Dice and the difference in count, both
-averaged over images.
+AP is COCO's (Lin et al. 2014): over all areas, for at most 100 detections of a category in an image. The
+papers' measures are those of the CVPPP leaf challenge (Scharr et al. 2016): symmetric best Dice and the
+difference in count, both averaged over images.
 
 Shapes: N instances of an image of h x w pixels. A region is a mask in COCO's compressed RLE.
 """
@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from vos_lightning.data.instances import Detections, Image
 
-MOST = 100  # detections of an image that AP takes, the surest ones
+MOST = 100  # detections of a category in an image that AP takes, the surest ones
 
 
 class Region(TypedDict):

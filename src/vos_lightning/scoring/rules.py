@@ -115,7 +115,7 @@ class YouTubeRules:
 class InstanceRules:
     """Scores the instances found in images, see `scoring.instances`.
 
-    categories: the names of 1, 2, ...; instances without names, or of one category, are all alike.
+    categories: the names of 1, 2, ... that count; without names, or with one, all instances are alike.
     """
 
     headline: ClassVar[Mapping[str, str]] = {
@@ -149,11 +149,11 @@ def _named(found: dict[str, Any], matched: bool) -> dict[str, Any]:
     return found | {"protocol": found["protocol"] + MATCHED * matched}
 
 
-def _davis(data_set: DataSet, given: Given) -> Rules:
+def _davis(data_set: DataSet, given: Given, classifies: bool) -> Rules:
     return DavisRules("semi-supervised" if given.has_masks else "unsupervised", given is Given.MATCHED)
 
 
-def _youtube_vos(data_set: DataSet, given: Given) -> Rules:
+def _youtube_vos(data_set: DataSet, given: Given, classifies: bool) -> Rules:
     data_set = cast(YouTube, data_set)
     if not given.has_masks:
         raise InputError(
@@ -162,20 +162,22 @@ def _youtube_vos(data_set: DataSet, given: Given) -> Rules:
     return YouTubeRules(data_set.seen(), data_set.protocol, given is Given.MATCHED)
 
 
-def _instances(data_set: DataSet, given: Given) -> Rules:
-    return InstanceRules(data_set.categories)
+def _instances(data_set: DataSet, given: Given, classifies: bool) -> Rules:
+    return InstanceRules(data_set.categories if classifies else ())
 
 
-BENCHMARKS: dict[str, Callable[[DataSet, Given], Rules]] = {
+BENCHMARKS: dict[str, Callable[[DataSet, Given, bool], Rules]] = {
     "davis": _davis,
     "youtube_vos": _youtube_vos,
     "instances": _instances,
 }
 
 
-def rules_of(data_set: DataSet, given: Given) -> Rules:
+def rules_of(data_set: DataSet, given: Given, classifies: bool = False) -> Rules:
     """How a data set's samples are scored, from a model that was given this.
+
+    classifies: whether the model finds the categories of instances; without, they are scored as all alike.
 
     Raises InputError for a benchmark that does not score such models, or seen categories that cannot be read.
     """
-    return BENCHMARKS[data_set.benchmark](data_set, given)
+    return BENCHMARKS[data_set.benchmark](data_set, given, classifies)

@@ -35,7 +35,7 @@ class Detector:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Detections:
-        """The objects of an image (h, w, 3) uint8 in the order in which they are found, all of category 1.
+        """The objects of an image (h, w, 3) uint8 in the order in which they are found, of no category.
 
         A step whose mask has no pixel, or none that is left to it, finds nothing.
         """
@@ -54,7 +54,7 @@ class Detector:
                 found.append((mask, score))
         masks = np.array([mask for mask, _ in found], bool).reshape(-1, *image.shape[:2])
         scores = np.array([score for _, score in found], np.float64)
-        return Detections(masks, scores, np.ones(len(found), np.int64))
+        return Detections(masks, scores, np.zeros(len(found), np.int64))
 
     def _pixels(self, soft: Tensor, size: tuple[int, ...]) -> np.ndarray:
         """A soft mask (1, H, W) as pixels (h, w) bool of the image."""

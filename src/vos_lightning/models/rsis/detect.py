@@ -34,7 +34,8 @@ class SetDetection:
     def __call__(self, frame: np.ndarray) -> Detections:
         """The objects of an image (h, w, 3) uint8 RGB, with masks (N, h, w) of its size.
 
-        A score is the product of the stop score and the category's probability.
+        A score is the product of the stop score and the category's probability. A network that takes all
+        categories for one gives none.
         """
         images = upload(to_network([frame], self.size), self.device)
         found = self.network(images, self.network.steps)
@@ -63,4 +64,5 @@ class SetDetection:
             return Detections(
                 found.repeat(len(categories), 0), given.reshape(-1), np.tile(categories, len(found))
             )
-        return Detections(found, given.max(1), given.argmax(1) + 1)
+        categories = given.argmax(1) + 1 if given.shape[1] > 1 else np.zeros(len(found), np.int64)
+        return Detections(found, given.max(1), categories)

@@ -34,6 +34,10 @@ class RSISModel(Model):
         """Nothing."""
         return Given.NOTHING
 
+    def classifies(self, fields: RSISFields) -> bool:
+        """Unless all categories are taken for one."""
+        return fields.classes > 1
+
     def network(self, fields: RSISFields) -> RSIS:
         """See `interface.Model`."""
         return RSIS(fields)
