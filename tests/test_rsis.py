@@ -288,7 +288,6 @@ class Known(nn.Module):
         ({"min_size": 0.0}, [("left", 0.45, 1), ("dot", 0.4, 1)]),
         ({"ends_at_stop": False}, [("left", 0.45, 1), ("all", 0.42, 2)]),
         ({"stop": 0.3}, [("left", 0.45, 1), ("right", 0.16, 2), ("all", 0.42, 2)]),
-        ({"every_class": True}, [("left", 0.45, 1), ("left", 0.27, 2)]),
         ({"stop": 0.95}, []),
     ],
 )

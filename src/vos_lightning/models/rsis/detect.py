@@ -57,12 +57,7 @@ class SetDetection:
         return there.nonzero().flatten()
 
     def _as_detections(self, masks: Tensor, scores: Tensor) -> Detections:
-        """Masks (N, h, w) with the scores (N, K) of each category."""
-        found, given = masks.cpu().numpy(), scores.cpu().numpy()
-        if self.prediction.every_class:
-            categories = np.arange(1, given.shape[1] + 1)
-            return Detections(
-                found.repeat(len(categories), 0), given.reshape(-1), np.tile(categories, len(found))
-            )
-        categories = given.argmax(1) + 1 if given.shape[1] > 1 else np.zeros(len(found), np.int64)
-        return Detections(found, given.max(1), categories)
+        """Masks (N, h, w), each of the category whose score is the highest of (N, K)."""
+        given = scores.cpu().numpy()
+        categories = given.argmax(1) + 1 if given.shape[1] > 1 else np.zeros(len(given), np.int64)
+        return Detections(masks.cpu().numpy(), given.max(1), categories)

@@ -83,12 +83,10 @@ class RSISPrediction(Prediction):
 
     stop: an object whose stop score is below is none. ends_at_stop: whether the search ends there; or goes on
     through all steps, as in the released code. mask: a pixel is part of an object where its mask is above.
-    min_size: a mask that covers a smaller share of the image is left out. every_class: whether an object
-    counts once for each category, with its probability, as in the released scoring; or for the likeliest.
+    min_size: a mask that covers a smaller share of the image is left out.
     """
 
     stop: Annotated[float, real(0, 1)] = 0.5
     ends_at_stop: Annotated[bool, TRUTH] = True
     mask: Annotated[float, real(0, 1)] = 0.5
     min_size: Annotated[float, real(0, 1)] = 0.001
-    every_class: Annotated[bool, TRUTH] = False
