@@ -17,8 +17,8 @@ from vos_lightning.models.ris.detect import Detector
 from vos_lightning.models.ris.fields import (
     Curriculum,
     InstancePrediction,
-    InstanceStage,
     InstanceTraining,
+    LossStage,
     RISFields,
 )
 from vos_lightning.models.ris.module import MatchedTraining, matching_loss
@@ -33,7 +33,7 @@ def small(**fields: Any) -> RIS:
 
 
 def training(network: RIS, epochs: int = 1, patience: int = 0, **fields: Any) -> MatchedTraining:
-    stages = (InstanceStage(epochs=epochs, patience=patience),)
+    stages = (LossStage(epochs=epochs, patience=patience),)
     return MatchedTraining(network, InstanceTraining(stages=stages, **fields), Optimisation())
 
 

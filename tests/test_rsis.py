@@ -28,10 +28,10 @@ from vos_lightning.models.rsis.detect import SetDetection
 from vos_lightning.models.rsis.fields import RSISFields, RSISPrediction, RSISTraining
 from vos_lightning.models.rsis.module import SetTraining, terms_of
 from vos_lightning.models.rsis.network import RSIS, Found
-from vos_lightning.models.training import Optimisation, Stage
+from vos_lightning.models.training import LossStage, Optimisation
 
 SIZE = (96, 160)
-STAGES = (Stage(epochs=1),)
+STAGES = (LossStage(epochs=1),)
 
 
 def small(**fields: Any) -> RSIS:

@@ -75,6 +75,15 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossStage(Stage):
+    """A stage of a model whose validation logs a loss and no scores: `keep` is `last` or `val_loss`."""
+
+    best: ClassVar[Mapping[str, Best]] = {"val_loss": BEST["val_loss"]}
+
+    keep: Annotated[str, choice("last", "val_loss")] = "last"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How a model is trained; a model's own subclass says of which stages, and adds its fields.
 

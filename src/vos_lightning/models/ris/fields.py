@@ -1,7 +1,7 @@
 """The fields of RIS: of the network, its training and its predictions."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.propagation import Prediction
@@ -20,7 +20,7 @@ from vos_lightning.fields import (
 )
 from vos_lightning.layers.backbones import weights_in_words
 from vos_lightning.models.interface import NetworkFields
-from vos_lightning.models.training import BEST, FROM_SCRATCH, Best, Stage, Training
+from vos_lightning.models.training import FROM_SCRATCH, LossStage, Training
 
 ONLY_FCN8S = Where("fcn", "fcn8s")
 
@@ -84,15 +84,6 @@ class Curriculum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceStage(Stage):
-    """A stage of RIS; `keep` is `last` or `val_loss`."""
-
-    best: ClassVar[dict[str, Best]] = {"val_loss": BEST["val_loss"]}
-
-    keep: Annotated[str, choice("last", "val_loss")] = "last"
-
-
-@dataclass(frozen=True, kw_only=True)
 class InstanceTraining(Training):
     """How RIS is trained on images.
 
@@ -101,7 +92,7 @@ class InstanceTraining(Training):
     patience counts epochs between two of its growths.
     """
 
-    stages: tuple[InstanceStage, ...]
+    stages: tuple[LossStage, ...]
     extra_steps: Annotated[int, whole(0)] = 2
     confidence_weight: Annotated[float, real(0)] = 1.0
     curriculum: Curriculum = field(default_factory=Curriculum)

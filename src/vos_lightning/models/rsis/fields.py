@@ -8,7 +8,7 @@ from vos_lightning.evaluation.propagation import Prediction
 from vos_lightning.fields import ASIDE, NAME, TRUTH, WEIGHTS, WORD, Where, real, whole
 from vos_lightning.layers.backbones import weights_in_words
 from vos_lightning.models.interface import NetworkFields
-from vos_lightning.models.training import FROM_SCRATCH, Training
+from vos_lightning.models.training import FROM_SCRATCH, LossStage, Training
 
 ONLY_BOXES = Where("model.box_head", True)
 EPOCH = whole(0, 100_000, also=-1)
@@ -63,6 +63,7 @@ class RSISTraining(Training):
     ends after more epochs than these without one; 0: never.
     """
 
+    stages: tuple[LossStage, ...]
     class_weight: Annotated[float, real(0)] = 0.1
     stop_weight: Annotated[float, real(0)] = 0.5
     box_weight: Annotated[float, real(0), ONLY_BOXES] = 1.0
