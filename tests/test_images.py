@@ -83,6 +83,7 @@ def test_frames_of_videos_have_the_objects_of_their_masks(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"mask0\.png: mask of 64x48 pixels for a frame of 9x9"):
         first.annotation.read((9, 9))
     before = fingerprint(found)
+    assert fingerprint(frames_of(videos, 2, ("cat", "ape"))) != before
     (tmp_path / "a" / "mask3.png").write_bytes(b"")
     assert fingerprint(found) != before
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from vos_lightning.data.clips import ClipDataset, check_first_masks, check_readable
 from vos_lightning.data.files import ZipMember
+from vos_lightning.data.image_sets import YouTubeVOSFrames
 from vos_lightning.data.images import read_mask, write_mask
 from vos_lightning.data.sets import fingerprint
 from vos_lightning.data.synthetic_youtube import SyntheticYouTubeSpec, write_synthetic_youtube
@@ -98,6 +99,14 @@ def test_unseen_categories_are_kept_from_training(folder: Path) -> None:
     )
     assert seen == train
     assert valid - seen
+
+
+def test_categories_keep_their_numbers_when_other_splits_come(folder: Path, tmp_path: Path) -> None:
+    data_set = YouTubeVOSFrames(name="youtube_vos_frames", root=str(tmp_path))
+    (tmp_path / "train").symlink_to(folder / "train")
+    alone = data_set.categories
+    (tmp_path / "valid").symlink_to(folder / "valid")
+    assert set(alone) < set(data_set.categories) and data_set.categories[: len(alone)] == alone
 
 
 def test_test_has_first_masks_alone(folder: Path) -> None:

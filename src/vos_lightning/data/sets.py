@@ -247,8 +247,13 @@ class YouTubeTree(VideoSet):
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Those of the objects of all splits that are there, in order of name."""
-        return tuple(sorted(categories_of(self.tree, {split.partition("-")[0] for split in self.splits()})))
+        """Those of the objects of all splits that are there: those of train in order of name, then others.
+
+        So they have the same numbers whether or not valid and test are there.
+        """
+        there = {split.partition("-")[0] for split in self.splits()}
+        seen = categories_of(self.tree, there & {"train"})
+        return (*sorted(seen), *sorted(categories_of(self.tree, there) - seen))
 
     def videos(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> list[Video]:
         """The videos of train, train-80, train-20, valid or test."""

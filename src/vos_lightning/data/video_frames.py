@@ -55,7 +55,7 @@ class FrameMask:
 
     def described(self) -> str:
         """See `Annotation.described`."""
-        return f"{self.files[0].name} {file_size(self.files[0])} {self.video.categories}"
+        return f"{self.files[0].name} {file_size(self.files[0])} {self.video.categories} {self.names}"
 
 
 def _ids(mask: np.ndarray) -> list[int]:
