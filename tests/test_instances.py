@@ -17,6 +17,7 @@ from scipy.ndimage import binary_dilation
 from vos_lightning.data.image_sets import Voc2012
 from vos_lightning.data.instances import Detections, Image, Instances
 from vos_lightning.data.videos import Given
+from vos_lightning.errors import InputError
 from vos_lightning.evaluation.instances import InstanceEvaluation
 from vos_lightning.models.catalogue import MODELS
 from vos_lightning.scoring.rules import InstanceRules, rules_of
@@ -287,13 +288,19 @@ def test_pictures_tint_the_masks_and_leave_the_rest(image, tmp_path):
     assert (tinted != 200).any(1).mean() > 0.9
 
 
+@pytest.mark.parametrize("name", ["detections", "n" * 251, "é" * 126])
+def test_an_image_is_refused_whose_results_could_not_be_written(name):
+    with pytest.raises(InputError, match=r"^one\.png: the name of the image's results"):
+        Image(name, Path("one.png"))
+
+
 def test_the_zip_has_the_numbers_of_the_data_set(image, tmp_path):
     first = replace(image(instances(boxes()), "first", 139), category_ids=(1, 18))
-    images = [first, image(instances(boxes()), "detections")]
+    images = [first, image(instances(boxes()), "second")]
     evaluation = InstanceEvaluation(lambda frame: detections(boxes(BOXES[0]), categories=[2]))
     with zipfile.ZipFile(evaluation.submit(images, tmp_path / "test.zip")) as file:
         entries = json.loads(file.read("detections.json"))
-    assert [entry["image_id"] for entry in entries] == [139, "detections"]
+    assert [entry["image_id"] for entry in entries] == [139, "second"]
     assert [entry["category_id"] for entry in entries] == [18, 2]
     (shown,) = evaluation.shown(images[1], tmp_path / "test")
     assert shown.ids.max() == 1

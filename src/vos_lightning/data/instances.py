@@ -12,9 +12,11 @@ from torch import Tensor
 
 from vos_lightning.data.files import File, file_size, read_file
 from vos_lightning.data.images import image_size, read_frame
-from vos_lightning.data.names import checked_name
+from vos_lightning.data.names import LONGEST, checked_name
+from vos_lightning.errors import InputError
 
 OBJECT = "object"  # the category of objects whose data set names none
+ALL = "detections.json"  # what is found in all images of a split; NAME.json, what is in one
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Image:
 
     name: what its results are called; it is unique in a split. number, category_ids: its own id and those of
     categories 1, 2, ... in a data set of COCO's format. Raises InputError for a name that `checked_name`
-    refuses.
+    refuses, or that cannot be that of a file of results.
     """
 
     name: str
@@ -84,6 +86,12 @@ class Image:
 
     def __post_init__(self) -> None:
         checked_name(self.name, self.file)
+        result = f"{self.name}.json"
+        if result == ALL or len(result.encode()) > LONGEST:
+            raise InputError(
+                f"{self.file}: the name of the image's results, {result[:40]}, must not be {ALL} and have at "
+                f"most {LONGEST} bytes; rename the image."
+            )
 
     def described(self) -> str:
         """Text that changes when the image's file or its annotation does."""

@@ -15,13 +15,12 @@ from PIL import Image as Picture
 
 from vos_lightning.atomic import replacing, write_text
 from vos_lightning.data.images import Shown
-from vos_lightning.data.instances import Detections, Image
+from vos_lightning.data.instances import ALL, Detections, Image
 from vos_lightning.evaluation.pictures import labelled
 from vos_lightning.evaluation.videos import Timing, clear
 from vos_lightning.scoring.instances import decoded, encoded
 from vos_lightning.scoring.rules import Rules
 
-ALL = "detections.json"
 MOST_IDS = 254  # of a mask; 255 is void
 
 
@@ -118,9 +117,8 @@ class InstanceEvaluation:
         frame = image.frame()
         ids = np.zeros(frame.shape[:2], np.uint8)
         entries = json.loads((folder / f"{image.name}.json").read_text(encoding="utf-8"))
-        regions = [entry["segmentation"] for entry in entries if entry["image_id"] == _id(image)]
-        for number, region in reversed(list(enumerate(regions[:MOST_IDS], 1))):
-            ids[decoded([region])[0]] = number
+        for number, entry in reversed(list(enumerate(entries[:MOST_IDS], 1))):
+            ids[decoded([entry["segmentation"]])[0]] = number
         return [Shown(image.name, frame, ids)]
 
 
