@@ -60,10 +60,13 @@ def written_out(network: RIS, image: np.ndarray, steps: int) -> tuple[list[np.nd
     c = [np.zeros_like(features) for _ in network.layers]
     h = [np.zeros_like(features) for _ in network.layers]
     masks, confidences = [], []
-    for _ in range(steps):
+    for step in range(steps):
         x = features
         for n in range(len(c)):
             weight, bias = w[f"layers.{n}.gates.weight"], w[f"layers.{n}.gates.bias"]
+            if n == 0 and network.feedback is not None:
+                x = np.concatenate([x, masks[-1][None] if step else np.zeros_like(x[:1])])
+                weight = np.concatenate([weight[:, :3], w["feedback.weight"], weight[:, 3:]], 1)
             i, f, o, g = np.split(convolved(np.concatenate([x, h[n]]), weight, bias), 4)
             c[n] = sigmoid(f) * c[n] + sigmoid(i) * np.tanh(g)
             h[n] = x = sigmoid(o) * np.tanh(c[n])
@@ -77,9 +80,9 @@ def written_out(network: RIS, image: np.ndarray, steps: int) -> tuple[list[np.nd
     return masks, confidences
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_masks_and_confidences_are_those_of_the_equations(layers: int) -> None:
-    network = small(layers=layers).double()
+@pytest.mark.parametrize(("layers", "feeds_mask"), [(1, False), (2, False), (2, True)])
+def test_masks_and_confidences_are_those_of_the_equations(layers: int, feeds_mask: bool) -> None:
+    network = small(layers=layers, feeds_mask=feeds_mask).double()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -92,8 +95,9 @@ def test_masks_and_confidences_are_those_of_the_equations(layers: int) -> None:
         np.testing.assert_allclose(torch.sigmoid(logits[b]).detach(), confidences, atol=1e-6)
 
 
-def test_without_recurrence_all_steps_find_what_the_first_finds() -> None:
-    with_it, without = small(), small(recurrence=False)
+@pytest.mark.parametrize("feeds_mask", [False, True])
+def test_without_recurrence_all_steps_find_what_the_first_finds(feeds_mask: bool) -> None:
+    with_it, without = (small(recurrence=r, feeds_mask=feeds_mask) for r in (True, False))
     images = torch.randn(1, 3, 8, 12)
     masks, logits = with_it(images, 3)
     same, same_logits = without(images, 3)

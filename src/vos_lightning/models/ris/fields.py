@@ -37,8 +37,11 @@ class RISFields(NetworkFields):
     hidden: So many channels the features and each layer's states have.
     layers: So many ConvLSTM layers stand on one another.
     recurrence: If false, every step starts from zero states, so that all steps find the same.
+    feeds_mask: If true, each step also reads the mask of the step before, detached, as a further channel of
+        the features; without recurrence that mask is empty.
     confidence: A step's confidence reads the hidden state max-pooled to 2x2 (`pooled`) or all of its
         `cells`.
+    first_threshold: What the learned threshold of the masks starts from.
     size: With `cells` the network takes input of this (H, W) alone.
 
     Raises InputError for fields that do not go together.
@@ -55,7 +58,9 @@ class RISFields(NetworkFields):
     hidden: Annotated[int, whole(1, 4096)] = 100
     layers: Annotated[int, whole(1, 16)] = 2
     recurrence: Annotated[bool, TRUTH] = True
+    feeds_mask: Annotated[bool, TRUTH] = False
     confidence: Annotated[str, choice("pooled", "cells")] = "pooled"
+    first_threshold: Annotated[float, real(0, 100)] = 1.0
     size: Annotated[tuple[int, int] | None, or_null(SIZE), Where("confidence", "cells")] = None
 
     @property

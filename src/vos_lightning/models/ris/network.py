@@ -74,12 +74,13 @@ class Head(nn.Module):
     Args:
         hidden: So many channels the hidden state has.
         cells: The confidence reads so many cells of it; 4 stand for its maxima over 2x2 parts.
+        threshold: It starts here.
     """
 
-    def __init__(self, hidden: int, cells: int) -> None:
+    def __init__(self, hidden: int, cells: int, threshold: float) -> None:
         super().__init__()
         self.mask = nn.Conv2d(hidden, 1, 1)
-        self.threshold = nn.Parameter(torch.ones(()))
+        self.threshold = nn.Parameter(torch.tensor(threshold))
         self.confidence = nn.Linear(hidden * cells, 1)
         for weight in (self.mask.weight, self.confidence.weight):
             nn.init.uniform_(weight, -INITIAL, INITIAL)
@@ -109,12 +110,13 @@ class RIS(nn.Module):
         self.slots, self.recurrence = fields.slots, fields.recurrence
         self.encoder = SmallFCN(fields.hidden) if fields.fcn == "small" else FCN8s(fields)
         self.layers: Any = nn.ModuleList(_layer(fields.hidden) for _ in range(fields.layers))
+        self.feedback = _feedback(fields.hidden) if fields.feeds_mask else None
         self.size = fields.size if fields.confidence == "cells" else None
         cells = 4
         if self.size is not None:
             height, width = (-(-n // self.encoder.stride) for n in self.size)
             cells = height * width
-        self.head = Head(fields.hidden, cells)
+        self.head = Head(fields.hidden, cells, fields.first_threshold)
 
     def forward(self, images: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Takes some steps on images (B, 3, H, W).
@@ -140,7 +142,7 @@ class RIS(nn.Module):
             )
         dtype = next(self.encoder.parameters()).dtype
         features = self.encoder(images.to(dtype)).to(images.dtype)
-        read = self.layers[0].read(features)  # which all steps share
+        shared = read = self.layers[0].read(features)
         zeros = features.new_zeros(len(features), self.layers[0].hidden, *features.shape[2:])
         state: State = [(zeros, zeros)] * len(self.layers)
         while True:
@@ -150,6 +152,8 @@ class RIS(nn.Module):
             if not self.recurrence:
                 yield from repeat(found)
             yield found
+            if self.feedback is not None:
+                read = shared + self.feedback(masks[:, None].detach().to(shared.dtype))
 
     def advance(self, read: Tensor, state: State) -> State:
         """The next state of all layers, from what the first one reads of the features and from the state."""
@@ -172,4 +176,11 @@ def _layer(hidden: int) -> SequenceConvLSTM:
     nn.init.uniform_(layer.gates.bias, -INITIAL, INITIAL)
     with torch.no_grad():
         layer.gates.bias[: 3 * hidden] += 1
+    return layer
+
+
+def _feedback(hidden: int) -> nn.Conv2d:
+    """The weights of the first layer's gates for a further input channel, drawn as the others."""
+    layer = nn.Conv2d(1, 4 * hidden, 3, padding=1, bias=False)
+    nn.init.uniform_(layer.weight, -INITIAL, INITIAL)
     return layer
