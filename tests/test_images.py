@@ -219,10 +219,37 @@ def test_what_images_cannot_be_predicted_with_is_refused(
 ) -> None:
     out, masks = tmp_path / "out", pictures.parent / "SegmentationObject"
     assert "--masks: is for videos" in ended(capsys, out, "--frames", pictures, "--masks", masks)
-    assert "--zip: is for videos" in ended(capsys, out, "--root", pictures.parent, "--zip")
+    for option in (["--zip"], ["--all-frames"], ["--year", "2016"]):
+        said = ended(capsys, out, "--root", pictures.parent, *option)
+        assert f"{option[0]}: is for videos" in said
     assert "train.txt: no such file" in ended(capsys, out, "--root", pictures.parent, "--split", "train")
     shutil.copy(pictures / "a.jpg", pictures / "a.png")
     assert "a.png: a.jpg has the same name" in ended(capsys, out, "--frames", pictures)
     run.data_set = DATA_SETS["synthetic_frames"](name="synthetic_frames", cache="elsewhere")
     assert "data set, synthetic_frames, has no tree" in ended(capsys, out, "--root", pictures.parent)
     assert not out.exists()
+
+
+def coco_tree(root: Path, split: str, ids: dict[str, int]) -> Path:
+    """A tree of one image without annotations."""
+    (root / "annotations").mkdir(parents=True)
+    (root / split).mkdir()
+    Picture.fromarray(noise(1, SIZE)[0]).save(root / split / "a.jpg")
+    images = [{"id": 9, "file_name": "a.jpg", "height": SIZE[0], "width": SIZE[1]}]
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    path = root / "annotations" / f"image_info_{split}.json"
+    path.write_text(json.dumps({"images": images, "categories": categories}))
+    return root
+
+
+def test_categories_of_a_run_keep_their_names_in_another_tree(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = coco_tree(tmp_path / "own", "train", {"cat": 3, "ape": 7})
+    run.data_set = DATA_SETS["coco"](name="coco", root=str(own))
+    other = coco_tree(tmp_path / "other", "val", {"ape": 2, "cat": 5, "dog": 1})
+    predict(["run", str(tmp_path / "out"), "--root", str(other), "--device", "cpu"])
+    (entry,) = json.loads((tmp_path / "out/a.json").read_text())
+    assert entry["category_id"] == 5  # the first category of the run is cat
+    lacks = coco_tree(tmp_path / "lacks", "val", {"ape": 7, "dog": 3})
+    assert "val.json: has no category cat, which" in ended(capsys, tmp_path / "new", "--root", lacks)

@@ -35,9 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a DAVIS tree, or YouTube-VOS's folders or zips; of images, the tree of the run's data set",
     )
     source.add_argument("--split", default="val", help="its split (default: val)")
-    source.add_argument(
-        "--year", type=int, default=2017, choices=(2016, 2017), help="DAVIS: its lists (default: 2017)"
-    )
+    source.add_argument("--year", type=int, choices=(2016, 2017), help="DAVIS: its lists (default: 2017)")
     source.add_argument("--all-frames", action="store_true", help="YouTube-VOS: go through SPLIT_all_frames")
     source.add_argument(
         "--frames",
@@ -141,7 +139,7 @@ def _videos_there(args: argparse.Namespace) -> list[Video]:
     if args.root is not None and splits_there(args.root):
         return load_youtube_vos(args.root, args.split, args.all_frames, first_mask_only=True)
     if args.root is not None:
-        return load_davis(args.root, args.split, args.year, first_mask_only=True)
+        return load_davis(args.root, args.split, args.year or 2017, first_mask_only=True)
     frames = _pictures(args.frames)
     if args.masks is not None and not args.masks.is_dir():
         raise InputError(f"{args.masks}: no such folder.")
@@ -150,8 +148,8 @@ def _videos_there(args: argparse.Namespace) -> list[Video]:
 
 
 def _images(args: argparse.Namespace, experiment: Any) -> Sequence[Any]:
-    for option in ("masks", "zip"):
-        if getattr(args, option):
+    for option in ("masks", "zip", "year", "all-frames"):
+        if getattr(args, option.replace("-", "_")):
             raise InputError(f"--{option}: is for videos, and the run is one on images; leave it out.")
     data_set: Any = experiment.data_set
     if args.root is not None:
@@ -159,13 +157,24 @@ def _images(args: argparse.Namespace, experiment: Any) -> Sequence[Any]:
             raise InputError(
                 f"--root: the run's data set, {data_set.name}, has no tree; give --frames FOLDER."
             )
-        return replace(data_set, root=str(args.root)).samples(args.split, first_mask_only=True)
+        there = replace(data_set, root=str(args.root))
+        if hasattr(data_set, "only"):  # the ids of categories come from the tree
+            there = replace(there, only=_categories(data_set))
+        return there.samples(args.split, first_mask_only=True)
     found: dict[str, Path] = {}
     for path in _pictures(args.frames):
         if path.stem in found:
             raise InputError(f"{path}: {found[path.stem].name} has the same name; rename one of them.")
         found[path.stem] = path
     return [Image(name, path) for name, path in found.items()]
+
+
+def _categories(data_set: Any) -> tuple[str, ...] | None:
+    """Those that a run was trained on, in their order; None if their tree is not there."""
+    try:
+        return data_set.categories or None
+    except InputError:
+        return None
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -129,7 +129,10 @@ def load_coco(root: Path, split: str, names: Sequence[str]) -> list[Image]:
     names = names or tuple(contents.categories.values())
     for name in names:
         if name not in contents.categories.values():
-            raise InputError(f"{file}: has no category {name}; set data.only to those that it has.")
+            raise InputError(
+                f"{file}: has no category {name}, which data.only or the training split names; give a file "
+                "that has it."
+            )
     ids = {name: i for i, name in contents.categories.items()}
     numbers = {ids[name]: number for number, name in enumerate(names, 1)}
     annotated = file.name.startswith(KINDS[0])
