@@ -296,6 +296,11 @@ def test_faults_of_voc_are_one_sentence(tmp_path: Path) -> None:
         voc(tmp_path, only=("ape",)).samples("val")
     with pytest.raises(InputError, match=r"train\.txt: no such file"):
         voc(tmp_path).samples("train")
+    (tmp_path / "SegmentationClass" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"SegmentationClass/a\.png: no such file"):
+        voc(tmp_path).samples("val")
+    (image,) = voc(tmp_path).samples("val", first_mask_only=True)
+    assert image.annotation is None
     (tmp_path / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(InputError, match=r"JPEGImages/a\.jpg: no such file; .*val\.txt names it"):
         voc(tmp_path).samples("val")

@@ -104,8 +104,8 @@ class Voc2012(PublicImages):
         return CATEGORIES if self.only is None else self.only
 
     def samples(self, split: str, first_mask_only: bool = False, all_frames: bool = False) -> Sequence[Image]:
-        """The images of a list of ImageSets/Segmentation."""
-        return load_voc(Path(self.root), split, self.categories)
+        """The images of a list of ImageSets/Segmentation; first_mask_only: accept those without masks."""
+        return load_voc(Path(self.root), split, self.categories, first_mask_only)
 
     def splits(self) -> list[str]:
         """The lists of ImageSets/Segmentation."""

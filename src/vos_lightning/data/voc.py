@@ -2,7 +2,7 @@
 
 Shapes: see `instances`.
 
-    ROOT/ImageSets/Segmentation/{train,val,trainval}.txt    names
+    ROOT/ImageSets/Segmentation/{train,val,trainval,test}.txt    names
     ROOT/JPEGImages/NAME.jpg    ROOT/SegmentationObject/NAME.png    ROOT/SegmentationClass/NAME.png
 
 The values of a mask are the numbers of objects, or of their categories; 255 is void.
@@ -79,13 +79,16 @@ class VocAnnotation:
         return f"{sizes} {self.names}"
 
 
-def load_voc(root: Path, split: str, names: Sequence[str] = CATEGORIES) -> list[Image]:
+def load_voc(
+    root: Path, split: str, names: Sequence[str] = CATEGORIES, first_mask_only: bool = False
+) -> list[Image]:
     """Lists the images of a split; none is opened.
 
     Args:
         root: the tree, which is VOC2012 in the archive.
         split: train, val, trainval or any other list there.
         names: of the categories that are taken, 1, 2, ...
+        first_mask_only: accept images without masks, such as those of test, whose masks are not public.
 
     Raises:
         InputError: a list or a file that is missing, or a name that is no category.
@@ -100,8 +103,9 @@ def load_voc(root: Path, split: str, names: Sequence[str] = CATEGORIES) -> list[
     for name in read_names(path):
         image = root / "JPEGImages" / f"{name}.jpg"
         masks = [root / f"Segmentation{kind}" / f"{name}.png" for kind in ("Object", "Class")]
-        for file in (image, *masks):
-            if not file.is_file():
-                raise InputError(f"{file}: no such file; {path} names it.")
-        found.append(Image(name, image, VocAnnotation(masks[0], masks[1], tuple(names))))
+        missing = [file for file in (image, *masks) if not file.is_file()]
+        if missing and (missing[0] == image or not first_mask_only):
+            raise InputError(f"{missing[0]}: no such file; {path} names it.")
+        annotation = None if missing else VocAnnotation(masks[0], masks[1], tuple(names))
+        found.append(Image(name, image, annotation))
     return found
