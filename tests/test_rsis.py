@@ -89,6 +89,13 @@ def test_files_of_rvos_are_not_taken_for_rsis(tmp_path: Path) -> None:
     assert MODELS["rsis"].released(tmp_path) is None and MODELS["rvos"].released(tmp_path) is not None
 
 
+def test_files_with_vgg_are_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"base.features.0.weight": torch.zeros(1)}, tmp_path / "encoder.pt")
+    torch.save({"fc_class.weight": torch.zeros(1)}, tmp_path / "decoder.pt")
+    with pytest.raises(InputError, match=r"encoder\.pt: its base is VGG-16"):
+        MODELS["rsis"].released(tmp_path)
+
+
 # --- the network -----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,7 @@
-"""The files encoder.pt and decoder.pt that the authors of RVOS and RSIS released (imatge-upc/rvos, /rsis)."""
+"""The files encoder.pt and decoder.pt that the authors of RVOS and RSIS released (imatge-upc/rvos, /rsis).
+
+Both codes can have ResNets or VGG-16 as a base; only weights with ResNets are read.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +25,14 @@ class Released(NamedTuple):
 def read_released(folder: Path) -> Released | None:
     """The weights in encoder.pt and decoder.pt; None for a folder without encoder.pt.
 
-    An optional `module.` prefix of the keys is dropped. Raises InputError for a file that cannot be read.
+    An optional `module.` prefix of the keys is dropped. Raises InputError for a file that cannot be read, or
+    one with VGG-16.
     """
     if not (folder / "encoder.pt").is_file():
         return None
     encoder, decoder = (_content(folder / file) for file in ("encoder.pt", "decoder.pt"))
+    if any(key.startswith("base.features.") for key in encoder):
+        raise InputError(f"{folder / 'encoder.pt'}: its base is VGG-16; give weights whose base is a ResNet.")
     classifier = {key for key in encoder if key.startswith("base.fc.")}
     return Released(
         {_encoder_key(key): value for key, value in encoder.items() if key not in classifier},
