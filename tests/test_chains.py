@@ -129,8 +129,8 @@ def test_each_protocol_has_its_own_baselines(places: list[str]) -> None:
     assert shown == {
         "matched to first masks": "davis-semi-supervised-matched",
         "unsupervised": "davis-unsupervised",
-        "best of ten colour segments": "davis-semi-supervised-matched",
-        "ten colour segments": "davis-unsupervised",
+        "best of up to ten colour segments": "davis-semi-supervised-matched",
+        "up to ten colour segments": "davis-unsupervised",
     }
     assert all(len(line) == len(names) for line in lines)
     (one,) = expand(

@@ -95,7 +95,8 @@ def matched_segments(video: Video) -> Iterator[np.ndarray]:
     """Names the `colour_segments` of a video by the first masks; yields T masks (H, W) uint8 of ids.
 
     An object has the segment that the Hungarian method finds by Jaccard in the frame where it starts; it
-    keeps it, and later objects choose among those that are left.
+    keeps it, and later objects choose among those that are left. Frames where objects start keep the given
+    masks.
     """
     given, names = video.given(), np.zeros(SEGMENTS + 1, np.uint8)
     for t, segments in enumerate(colour_segments(video)):
@@ -104,7 +105,7 @@ def matched_segments(video: Video) -> Iterator[np.ndarray]:
         costs = [[1 - jaccard(given[t] == i, segments == segment) for segment in free] for i in new]
         for row, column in zip(*linear_sum_assignment(costs or np.zeros((0, 0))), strict=True):
             names[free[column]] = new[row]
-        yield names[segments]
+        yield np.where(given[t] > 0, given[t], names[segments]) if t in given else names[segments]
 
 
 def image_segments(image: Image) -> Iterator[Detections]:
@@ -142,9 +143,9 @@ BASELINES: dict[tuple[type, Given], dict[str, Baseline]] = {
         "first mask copied": _of_asked(copy_first_mask),
         "colour classifier": _of_asked(classify_colours),
     },
-    (Video, Given.MATCHED): {"best of ten colour segments": _of_asked(matched_segments)},
-    (Video, Given.NOTHING): {"ten colour segments": _of_asked(colour_segments)},
-    (Image, Given.NOTHING): {"ten colour segments": image_segments},
+    (Video, Given.MATCHED): {"best of up to ten colour segments": _of_asked(matched_segments)},
+    (Video, Given.NOTHING): {"up to ten colour segments": _of_asked(colour_segments)},
+    (Image, Given.NOTHING): {"up to ten colour segments": image_segments},
 }
 
 

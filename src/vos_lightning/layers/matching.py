@@ -35,7 +35,10 @@ def match_costs(costs: Tensor, weights: Tensor, valid_only: bool = False) -> Ten
     """
     # Matched in main memory, so that a batch waits for its device twice and not at every index, and by NumPy,
     # as a call of torch takes longer than such a small matching.
-    pairs = zip(costs.detach().float().cpu().numpy(), weights.cpu().numpy(), strict=True)
+    known = np.nan_to_num(
+        costs.detach().float().cpu().numpy(), nan=1.0
+    )  # a loss that diverges is told elsewhere
+    pairs = zip(known, weights.cpu().numpy(), strict=True)
     return torch.from_numpy(np.stack([_match(c, w, valid_only) for c, w in pairs])).to(costs.device)
 
 

@@ -29,24 +29,28 @@ def report(table: Table, stem: Path) -> list[str]:
         stem: pictures are written to STEM-NAME.png.
 
     Returns:
-        Lines to print, each report's after an empty one.
+        Lines to print, each report's after an empty one; a file that cannot be used is named there.
 
     Raises:
-        InputError: a name that is not known, or a file of a run that cannot be used.
+        InputError: a name that is not known.
     """
     runs = {row.label: row.first for row in table.rows if row.first is not None}
     lines = []
     for name, figure in table.spec.get("reports", {}).items():
         path = stem.with_name(f"{stem.name}-{name}.png")
-        if isinstance(figure, StripFields):
-            made = strips(table, figure, path)
-        elif name in REPORTS:
-            made = REPORTS[name](runs, path, figure)
-        else:
+        if not isinstance(figure, StripFields) and name not in REPORTS:
             raise InputError(
                 f"table.reports.{name}: unknown; choose one of {', '.join(REPORTS)}, or give the fields of "
                 f"rows of frames, such as {{figure: {shown(figure)}}}."
             )
+        try:
+            made = (
+                strips(table, figure, path)
+                if isinstance(figure, StripFields)
+                else REPORTS[name](runs, path, figure)
+            )
+        except InputError as error:  # such as masks that were removed, which cost no table
+            made = [f"No {name}: {error}"]
         lines += ["", *made] if made else []
     return lines
 

@@ -32,6 +32,8 @@ def restart_peak_memory(device: torch.device) -> None:
     Off Linux, and where the system forbids it, the resident set's peak stays that of the process.
     """
     gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # gives back what `keep_freed_memory` has kept of an earlier run
     if device.type == "cuda":
         torch.cuda.init()  # which else happens at the first tensor, and the next line fails before it
         torch.cuda.reset_peak_memory_stats(device)

@@ -17,6 +17,7 @@ from vos_lightning.data.modules import TrainingData
 from vos_lightning.data.sets import Sample
 from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
+from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import load_strictly, read_model_weights, weights_hash
 from vos_lightning.models.training import TrainingModule
 from vos_lightning.processes import Interrupted, Interruption
@@ -65,6 +66,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
         if run.training.outcome() is not None:
             say(f"{name}: trained already, scores; {why_evaluate(run.evaluation)}.")
         elif run.first is not None:
+            _build(run, waiting)  # so that its own bad input costs no training of another
             _train_first(run.first, f"{name}, first run", position)
         work = _build(run, waiting)
         with _logger(run) as logger:
@@ -98,7 +100,10 @@ class Work(NamedTuple):
 
 
 def _build(run: Run, waiting: Sequence[Sample]) -> Work:
-    """Builds everything and reads what training will not; bad input ends here, before a folder is made."""
+    """Builds everything and reads what training will not; bad input ends here, before a folder is made.
+
+    Before its first run is trained, a run's network has no weights.
+    """
     experiment, machine = run.settings.experiment, run.settings.machine
     check_memory(experiment.examples)
     device = choose_device(machine.accelerator, machine.device)
@@ -108,7 +113,10 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     seed_everything(experiment.seed, verbose=False)
     data_set, slots, loading = experiment.data_set, experiment.fields.slots, machine.loading
     scored = data_set.samples(data_set.score_split, all_frames=experiment.prediction.all_frames)
-    network = build_network(experiment, run.start())
+    if run.first is not None and not run.first.training.outcome() and not run.training.outcome():
+        network = experiment.model.network(without_weights(experiment.fields))
+    else:
+        network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
     experiment.model.evaluation(network, experiment, "cpu")
     rules = experiment.rules
@@ -127,6 +135,7 @@ def _train_first(first: Run, name: str, position: int) -> None:
     if first.training.outcome() is not None:
         return
     if first.first is not None:
+        _build(first, [])
         _train_first(first.first, name, position)
     with _logger(first) as logger:
         _fitted(first, _build(first, []), Progress(name, position), logger)

@@ -120,7 +120,9 @@ def best_match(ious: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
         A tensor of the shape and type of `ious`.
     """
     match = torch.zeros_like(ious, device="cpu")
-    for image, values, there, count in zip(match, ious.cpu(), weights.cpu(), steps.tolist(), strict=True):
+    for image, values, there, count in zip(
+        match, ious.nan_to_num(0).cpu(), weights.cpu(), steps.tolist(), strict=True
+    ):
         objects = there.nonzero().flatten()
         rows, columns = linear_sum_assignment(values[:count][: len(objects), objects], maximize=True)
         image[torch.from_numpy(rows), objects[columns]] = 1
