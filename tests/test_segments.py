@@ -72,7 +72,8 @@ def test_a_late_object_gets_a_segment_of_its_own_from_where_it_starts(tmp_path):
 def test_more_objects_than_segments_leave_some_without(tmp_path):
     ids = np.arange(1, 13, dtype=np.uint8).repeat(4)[None].repeat(32, 0)
     video = written(tmp_path / "stripes", noise(3, ids.shape), dict.fromkeys(range(3), ids))
-    named = set(np.unique(np.stack(list(matched_segments(video)))).tolist()) - {0}
+    later = list(matched_segments(video))[1:]  # the first masks are given
+    named = set(np.unique(np.stack(later)).tolist()) - {0}
     assert 1 <= len(named) <= SEGMENTS and named <= set(range(1, 13))
 
 

@@ -44,11 +44,10 @@ def report(table: Table, stem: Path) -> list[str]:
                 f"rows of frames, such as {{figure: {shown(figure)}}}."
             )
         try:
-            made = (
-                strips(table, figure, path)
-                if isinstance(figure, StripFields)
-                else REPORTS[name](runs, path, figure)
-            )
+            if isinstance(figure, StripFields):
+                made = strips(table, figure, path)
+            else:
+                made = REPORTS[name](runs, path, figure)
         except InputError as error:  # such as masks that were removed, which cost no table
             made = [f"No {name}: {error}"]
         lines += ["", *made] if made else []

@@ -119,10 +119,8 @@ def best_match(ious: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
     Returns:
         A tensor of the shape and type of `ious`.
     """
-    match = torch.zeros_like(ious, device="cpu")
-    for image, values, there, count in zip(
-        match, ious.nan_to_num(0).cpu(), weights.cpu(), steps.tolist(), strict=True
-    ):
+    match, known = torch.zeros_like(ious, device="cpu"), ious.nan_to_num(0).cpu()
+    for image, values, there, count in zip(match, known, weights.cpu(), steps.tolist(), strict=True):
         objects = there.nonzero().flatten()
         rows, columns = linear_sum_assignment(values[:count][: len(objects), objects], maximize=True)
         image[torch.from_numpy(rows), objects[columns]] = 1
