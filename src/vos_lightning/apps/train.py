@@ -79,7 +79,7 @@ def help_text() -> str:
     found = {
         name: sorted(path.stem for place in places for path in place.glob(f"{name}/*.yaml")) for name in names
     }
-    groups = "\n".join(f"  {name:<16}{', '.join(found[name])}" for name in sorted(found) if found[name])
+    groups = "\n".join(f"  {name:<18}{', '.join(found[name])}" for name in sorted(found) if found[name])
     keys = [(CONF / name).read_text(encoding="utf-8") for name in ("train.yaml", "clips.yaml")]
     return HELP.format(groups=groups, keys="\n".join(keys))
 
