@@ -34,7 +34,7 @@ def match_costs(costs: Tensor, weights: Tensor, valid_only: bool = False) -> Ten
         A tensor (B, P) int64.
     """
     # Matched in main memory, so that a batch waits for its device twice and not at every index, and by NumPy,
-    # as a call of torch takes longer than such a small matching. Costs that are no numbers are told elsewhere.
+    # as a call of torch takes longer than such a small matching. NaN is told elsewhere.
     known = np.nan_to_num(costs.detach().float().cpu().numpy(), nan=1.0)
     pairs = zip(known, weights.cpu().numpy(), strict=True)
     return torch.from_numpy(np.stack([_match(c, w, valid_only) for c, w in pairs])).to(costs.device)
