@@ -68,7 +68,7 @@ class InstanceDataset(Dataset[InstanceBatch]):
 
     def _batch(self, frame: torch.Tensor, masks: np.ndarray, categories: np.ndarray) -> InstanceBatch:
         """The slots of masks (N, H, W) and categories (N,), see `InstanceBatch`."""
-        areas = masks.reshape(len(masks), -1).sum(1, dtype=np.int64)
+        areas = masks.sum((1, 2), dtype=np.int64)
         order = np.argsort(-areas, kind="stable")[: min(int((areas > 0).sum()), self.slots)]
         filled = np.zeros((self.slots, *self.size), np.uint8)
         named = np.zeros(self.slots, np.int64)
