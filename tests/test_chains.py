@@ -14,11 +14,13 @@ from vos_lightning.report.tables import build_table, cells_of
 from vos_lightning.runs.folder import write_json
 from vos_lightning.runs.run import Run, scored_checkpoint
 from vos_lightning.runs.settings import read_settings
-from vos_lightning.runs.sweep import expand
+from vos_lightning.runs.sweep import expand, sweep_of
 from vos_lightning.runs.train import train
 
 YOUTUBE = "{train: 5, valid: 1, test: 0, frames: 6, height: 32, width: 64}"
 DAVIS = "{train: 2, val: 1, test: 1, frames: 10, height: 32, width: 64}"
+
+STAGES = "train.stages=[{epochs: 1}]"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,50 @@ def test_cells_that_tables_share_are_one_run(places: list[str]) -> None:
     five = run_of("sweeps=rvos-table5", *on_youtube)
     zero = run_of("sweeps=rvos-zeroshot-davis", *on_davis)
     assert zero.first is not None and zero.first.training.path == five.training.path
+
+
+def test_each_table_shows_its_own_columns() -> None:
+    """Columns of sweeps that inherit from one another would be merged."""
+    shown = {
+        name: sweep_of([f"sweeps={name}"]).table for name in ("rvos-table2", "rvos-table3", "rvos-speed")
+    }
+    assert {name: list(table.columns) for name, table in shown.items()} == {
+        "rvos-table2": ["J seen", "J unseen", "F seen", "F unseen"],
+        "rvos-table3": ["1 instance", "2", "3", "4", "5"],
+        "rvos-speed": ["ms/frame", "J&F"],
+    }
+    assert [name for name, table in shown.items() if "reports" in table] == ["rvos-table2"]
+
+
+def test_a_first_run_has_its_own_data_fields_and_else_those_of_the_run_that_follows(
+    places: list[str],
+) -> None:
+    def data_of_first(*first: str) -> tuple[Any, ...]:
+        shared = ["model=stesa_gru", "scale=paper", "data=synthetic_youtube", *youtube(places), STAGES]
+        listed = f"train.first={json.dumps(first)}"
+        run = run_of(*shared, "data.val_clips=2", "data.batch_size=2", "data.clip_length=7", listed)
+        assert run.first is not None
+        examples, data_set = (getattr(run.first.settings.experiment, n) for n in ("examples", "data_set"))
+        return data_set.train_split, examples.batch_size, examples.clip_length, examples.val_clips
+
+    assert data_of_first("model=stesa_gru", STAGES) == ("train-80", 2, 7, 2)
+    assert data_of_first("experiment=stesa-youtube") == ("train", 3, 7, 2)
+    default = run_of(
+        "model=stesa_gru", "scale=paper", STAGES, *places
+    ).settings.experiment.examples.clip_length
+    named = data_of_first("experiment=stesa-youtube", "data.batch_size=1", f"data.clip_length={default}")
+    assert named == ("train", 1, default, 2)
+
+
+def test_a_first_run_on_real_data_is_not_on_an_embedded_twin(tmp_path: Path) -> None:
+    for sweep, data in (("s2s-table3", "davis2016"), ("rvos-zeroshot-davis", "davis2017")):
+        with pytest.raises(InputError, match=r"^train\.first_data: data\.root: not set"):
+            run_of(f"sweeps={sweep}", f"data={data}", f"data.root={tmp_path}")
+
+
+def test_a_run_starts_from_one_sort_of_weights() -> None:
+    with pytest.raises(InputError, match=r"^train\.init_from: train\.first is set too"):
+        read_settings(compose_train(["experiment=rvos-mask-st-plus", "train.init_from=last.ckpt"]))
 
 
 def test_both_stages_have_their_papers_schedules(places: list[str]) -> None:

@@ -48,11 +48,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     places = [f"data.cache={root}", f"run.root={root}/runs", f"run.frame_cache={root}/frames"]
     common = [*TINY, *places, "run.threads=1", "run.accelerator=cpu", "predict.online.steps=1"]
     first = [*TINY, f"data.cache={root}", f"data.spec={YOUTUBE}"]
-    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s-table2", *first])
+    quoted = ",".join(f'"{override}"' for override in ["data=synthetic_youtube", *first])
     still = ["optim.lr=0", "optim.backbone_lr=0", "optim.weight_decay=0"]
     sweeps = {
         "s2s-table2": [*common, f"data.spec={YOUTUBE}"],
-        "s2s-table3": [*common, f"data.spec={TREES}", f"train.first=[{quoted}]", *still],
+        "s2s-table3": [*common, f"data.spec={TREES}", f"train.first_data=[{quoted}]", *still],
         "s2svideo-table1": [*common, f"data.spec={YOUTUBE}", "model.upsampling=bilinear"],
     }
     cells = {name: expand([f"sweeps={name}", *more]) for name, more in sweeps.items()}
@@ -69,8 +69,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_runs_that_start_from_another_on_the_command_line(tmp_path: Path) -> None:
     places = [f"data.cache={tmp_path}", f"run.root={tmp_path}/runs", f"run.frame_cache={tmp_path}/frames"]
     first = [*TINY, f"data.cache={tmp_path}", f"data.spec={YOUTUBE}"]
-    quoted = ",".join(f'"{override}"' for override in ["sweeps=s2s-table2", *first])
-    options = [*TINY, *places, f"data.spec={TREES}", f"train.first=[{quoted}]", "predict.online.steps=1"]
+    quoted = ",".join(f'"{override}"' for override in ["data=synthetic_youtube", *first])
+    options = [*TINY, *places, f"data.spec={TREES}", f"train.first_data=[{quoted}]", "predict.online.steps=1"]
     program = [sys.executable, "-m", "vos_lightning.apps.train", "-m", "sweeps=s2s-table3", *options]
     done = subprocess.run(program, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -88,13 +88,13 @@ class Training:
     """How a model is trained; a model's own subclass says of which stages, and adds its fields.
 
     first: overrides of a run that is trained first, from whose weights this one starts. first_data: overrides
-    that choose its data; None leaves that to `first`, or takes this run's where that names no data and no
-    sweep. stages: they follow one another. max_steps: training stops after so many steps; -1 lets all stages
-    end, and 0 takes the weights of `first` or `init_from` as they are. gradient_clip: the norm that gradients
-    are clipped to; 0 leaves them. precision: as Lightning names it. tf32: see `devices.choose_arithmetic`.
-    init_from: the weights that training starts from.
+    that choose its data; None takes this run's, unless `first` chooses data. stages: they follow one another.
+    max_steps: training stops after so many steps; -1 lets all stages end, and 0 takes the weights of `first`
+    or `init_from` as they are. gradient_clip: the norm that gradients are clipped to; 0 leaves them.
+    precision: as Lightning names it. tf32: see `devices.choose_arithmetic`. init_from: the weights that
+    training starts from.
 
-    Raises InputError where max_steps is 0 and there are no weights to start from.
+    Raises InputError where there are two sorts of weights to start from, or none and max_steps is 0.
     """
 
     stages: tuple[Stage, ...]
@@ -107,6 +107,10 @@ class Training:
     init_from: Annotated[str | None, or_null(WORD), WEIGHTS] = None
 
     def __post_init__(self) -> None:
+        if self.first and self.init_from:
+            raise InputError(
+                "train.init_from: train.first is set too, whose weights count; set one of them to null."
+            )
         if self.max_steps == 0 and not (self.first or self.init_from):
             raise InputError(
                 "train.max_steps=0: trains nothing, so it needs weights to score; set train.first or "

@@ -52,6 +52,7 @@ def checked_spec(spec: Any) -> Mapping[str, Any]:
         "published": isinstance(published, Mapping) and all(map(_is_text, map(published.get, PUBLISHED))),
         "cells": all(isinstance(c.get("set"), Mapping) for c in _rows(spec.get("cells", []), "set")),
         "columns": isinstance(columns, Mapping)
+        and all(map(_is_text, columns))
         and all(isinstance(c, list) and c and all(map(_is_text, c)) for c in columns.values()),
         "names": _are_words(spec.get("names", {}), str),
         "others": all(_is_text(other.get("name")) for other in _rows(spec.get("others", []), "name")),

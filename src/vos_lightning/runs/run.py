@@ -1,12 +1,12 @@
 """A run: a training and one evaluation of it, found by what they are; and why something is missing."""
 
 import glob
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vos_lightning.configuration import compose_train
 from vos_lightning.data.sets import DataSet, fingerprint
@@ -104,7 +104,7 @@ class Run:
 def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     """The run that train.first composes, with this one's scale, model and seed; None if there is none.
 
-    Its data is this one's unless train.first_data is set or train.first names data or a sweep.
+    Its data is what train.first_data chooses, or a `data=` in train.first, or else this run's.
 
     Raises InputError, which begins with `train.first`, for a configuration that does not suit the model.
     """
@@ -112,17 +112,30 @@ def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     first, data = experiment.training.first, experiment.training.first_data
     if not first:
         return None
-    cfg = compose_train([f"scale={machine.scale}", *(data or ()), *first])
+    chosen = data is not None or any(override.startswith("data=") for override in first)
+    place = [f"scale={machine.scale}", *(data or ([] if chosen else [f"data={experiment.data_set.name}"]))]
+    cfg = compose_train([*place, *first])
     with open_dict(cfg):  # before anything is resolved, since other parts may refer to the model
         cfg.model, cfg.seed = as_plain(experiment.fields), experiment.seed
-        if data is None and not any(override.startswith(("data=", "sweeps=")) for override in first):
-            cfg.data = as_values(experiment)["data"]
+        if not chosen:
+            cfg.data = {**as_values(experiment)["data"], **_own_data(cfg, place, first)}
     try:
         composed = read_settings(cfg).experiment
     except InputError as error:  # such as a field of another model
-        place = "train.first_data" if data and str(error).startswith("data.") else "train.first"
-        raise InputError(f"{place}: {error}") from error
+        field = "train.first_data" if data and str(error).startswith("data.") else "train.first"
+        raise InputError(f"{field}: {error}") from error
     return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
+
+
+def _own_data(cfg: DictConfig, place: list[str], first: Sequence[str]) -> dict[str, Any]:
+    """What a run's overrides, experiment and schedule say of data that its data set and scale do not."""
+    choices = cfg.hydra.runtime.choices
+    kept = [f"{group}={choices[group]}" for group in ("model", "schedule_at_scale") if choices[group]]
+    without = compose_train([*place, *kept, "~schedule"])
+    own, common = (OmegaConf.to_container(c.data, resolve=False) for c in (cfg, without))
+    assert isinstance(own, dict) and isinstance(common, dict)
+    given = {name.split(".")[1] for override in first if (name := override.split("=")[0]).startswith("data.")}
+    return {key: own[key] for key in map(str, own) if key in given or own[key] != common.get(key)}
 
 
 def training_identity(experiment: Experiment, first: Run | None, known: dict[Any, str]) -> dict[str, Any]:
