@@ -215,6 +215,19 @@ def test_lists_replace_the_division(folder: Path, tmp_path: Path) -> None:
         load_youtube_vos(folder, "train-20", lists=lists)
 
 
+def test_lists_may_have_the_form_of_meta_json(folder: Path, tmp_path: Path) -> None:
+    """As the division that RVOS's authors publish."""
+    videos = json.loads((folder / "train" / "meta.json").read_text())["videos"]
+    every = sorted(videos)
+    lists = (tmp_path / "train-train-meta.json", tmp_path / "train-val-meta.json")
+    for path, chosen in zip(lists, (every[:5], every[5:]), strict=True):
+        path.write_text(json.dumps({"videos": {name: videos[name] for name in chosen}}))
+    parts = [names(load_youtube_vos(folder, s, lists=lists)) for s in ("train-80", "train-20")]
+    assert parts == [every[:5], every[5:]]
+    with pytest.raises(InputError, match=f"both name video {every[5]}; name it in one"):
+        load_youtube_vos(folder, "train-80", lists=((folder / "train" / "meta.json"), lists[1]))
+
+
 def test_the_training_videos_divide_into_80_and_20(folder: Path) -> None:
     whole, most, rest = (names(load_youtube_vos(folder, split)) for split in SPLITS[:3])
     assert sorted(most + rest) == whole

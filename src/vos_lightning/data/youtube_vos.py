@@ -48,11 +48,12 @@ def load_youtube_vos(
         portion: percent of the videos of train or train-80 that are taken, one of PORTIONS; the videos of 25
             are among those of 50. Other splits are taken whole.
         seed: decides which videos a portion takes.
-        lists: the files that name the videos of train-80 and of train-20, one a line; both or neither.
+        lists: the files that name the videos of train-80 and of train-20, one a line or, where they end in
+            .json, in the form of meta.json; both or neither.
 
     Raises:
         InputError: the split or portion is unknown, a file is missing, a zip or a meta.json cannot be read,
-            one list is given alone, or a list names a video that meta.json lacks.
+            one list is given alone, both name a video, or one names a video that meta.json lacks.
     """
     if split not in SPLITS:
         raise InputError(f"data split {split}: unknown; choose one of {', '.join(SPLITS)}.")
@@ -103,14 +104,21 @@ def _listed(lists: tuple[Path | None, Path | None], split: str, videos: Collecti
     """The names of a split in its list, or None if it has no list."""
     if None in lists and lists != (None, None):
         raise InputError("data.train_list, data.val_list: one is set alone; set both or neither.")
-    path = dict(zip(("train-80", "train-20"), lists, strict=True)).get(split)
-    if path is None:
-        return None
-    names = read_names(path)
-    for name in names:
-        if name not in videos:
-            raise InputError(f"{path}: meta.json has no training video {name}; list videos that it has.")
-    return names
+    named = {path: _names(path) for path in lists if path is not None}
+    for path, names in named.items():
+        if unknown := [name for name in names if name not in videos]:
+            raise InputError(
+                f"{path}: meta.json has no training video {unknown[0]}; list videos that it has."
+            )
+    if len(named) == 2 and (both := set.intersection(*map(set, named.values()))):
+        raise InputError(f"data.train_list, data.val_list: both name video {min(both)}; name it in one.")
+    listed = dict(zip(("train-80", "train-20"), lists, strict=True)).get(split)
+    return None if listed is None else list(named[listed])
+
+
+def _names(path: Path) -> Collection[str]:
+    """The videos that a file names: one a line, or as a meta.json where it ends in .json."""
+    return read_meta(read_file(path), str(path)) if path.suffix == ".json" else read_names(path)
 
 
 def _choose(names: list[str], split: str, portion: int, seed: int, listed: list[str] | None) -> list[str]:
