@@ -219,7 +219,9 @@ def test_notes_say_how_each_row_is_trained_where_rows_differ(places: list[str]) 
         for name in ("RVOS-Mask-ST+ (pre): ", "RVOS w/o pre-training: ")
     )
     assert "started from the run of data=synthetic_youtube" in pre and pre.endswith("not trained further.")
+    assert "(synthetic_youtube train, 64x112, batch 4, clips of 3" in pre and pre.count("before that on") == 1
     assert "started" not in alone and "epochs" in alone
+    assert "synthetic_youtube train-20, which is watched, is part of what is trained on." in said
 
 
 def test_the_folder_of_a_pre_training_has_to_be_named(places: list[str], tmp_path: Path) -> None:

@@ -28,12 +28,13 @@ CHOSEN = {
 
 
 def strips(table: Table, fields: StripFields, path: Path) -> list[str]:
-    """Draws rows of frames into a file and returns lines that name it; none while no run for it is finished.
+    """Draws rows of frames into a file and returns lines that name it; none while no run for it is
+    finished, or for gains not two.
 
     Raises InputError for masks, frames or weights that cannot be read, or a split without videos.
     """
     runs = _runs(table, fields)
-    if not runs and fields.rows != {}:
+    if len(runs) < (2 if fields.videos == "gains" else 1) and fields.rows != {}:
         return []
     split = getattr(table.experiment.data_set, f"{fields.split}_split")
     there = [v for v in table.experiment.data_set.samples(split) if isinstance(v, Video)]
@@ -44,9 +45,15 @@ def strips(table: Table, fields: StripFields, path: Path) -> list[str]:
     strip_sheet(path, _named(groups))
     videos_shown = f"{'video' if len(videos) == 1 else 'videos'} {', '.join(groups)} of {split}"
     lines = [f"Frames ({fields.figure}), {videos_shown}, {CHOSEN[fields.videos]}: {path}"]
-    if any(run.settings.experiment.given.has_masks for run in runs.values()):
+    if any(_pastes(run) for run in runs.values()):
         lines.append("Rows that are told first masks show them where objects start.")
     return lines
+
+
+def _pastes(run: Run) -> bool:
+    """Whether the masks that a run writes hold the first ones that it is given."""
+    experiment = run.settings.experiment
+    return experiment.given.has_masks and getattr(experiment.prediction, "paste_given", True)
 
 
 def _runs(table: Table, fields: StripFields) -> dict[str, Run]:
