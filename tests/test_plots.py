@@ -126,7 +126,7 @@ def test_epoch_curves_hold_the_losses_of_a_run_and_of_the_one_before(tmp_path, m
     runs = {"pre-trained": before, "tuned": tuned, "scratch": scratch}
     (line,) = figures.REPORTS["epochs"](runs, tmp_path / "epochs.png", "a figure")
     assert str(tmp_path / "epochs.png") in line and (tmp_path / "epochs.png").is_file()
-    assert list(drawn) == ["Pre-training", "Training"]
+    assert list(drawn) == ["Pre-training", "Fine-tuning, or training alone"]
     first, then = drawn.values()
     assert first == {"pre-trained, tuned": EpochCurve([(1, 0.9), (2, 0.7)], [(1, 0.8)])}
     assert then == {

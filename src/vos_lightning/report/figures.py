@@ -113,7 +113,8 @@ def _epochs(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
     for folder in before.keys() & labels.keys():  # a row of the table itself
         before[folder] = [*labels.pop(folder), *before[folder]]
     tuned = {label for found in before.values() for label in found}
-    then = "Fine-tuning" if all(tuned.issuperset(found) for found in labels.values()) else "Training"
+    alone = any(not tuned.issuperset(found) for found in labels.values())
+    then = "Fine-tuning" if not alone else "Fine-tuning, or training alone" if tuned else "Training"
     parts = {"Pre-training": before, then: labels}
     panels = {title: _of_epochs(folders) for title, folders in parts.items() if folders}
     panels = {title: curves for title, curves in panels.items() if curves}
