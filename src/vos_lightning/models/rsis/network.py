@@ -71,10 +71,13 @@ class RSIS(nn.Module):
         """Takes so many steps on normalised images (B, 3, H, W)."""
         dtype = next(self.encoder.parameters()).dtype
         skips = tuple(level.to(images.dtype) for level in self.encoder(images.to(dtype)))
-        hidden = self.decoder(steps, skips, None, None, self.recurrence)
+        taken = steps if self.recurrence else 1  # which all others would repeat
+        hidden = self.decoder(taken, skips, None, None, True)
         pooled = torch.cat([level.amax((3, 4)) for level in hidden], 2).transpose(0, 1)
+        masks = self.decoder.head(hidden[-1], images.shape[2:]).repeat_interleave(steps // taken, 1)
+        pooled = pooled.repeat_interleave(steps // taken, 1)
         return Found(
-            self.decoder.head(hidden[-1], images.shape[2:]),
+            masks,
             self.class_head(pooled),
             self.stop_head(pooled).squeeze(2),
             None if self.box_head is None else self.box_head(pooled),
