@@ -103,7 +103,7 @@ def check_detections(image: Image, detections: list[Detections], folder: Path) -
     """Checks what was found in an image against what was written."""
     (found,) = detections
     assert found.masks.shape == (len(found), 40, 72) and found.masks.dtype == bool
-    assert ((found.scores >= 0) & (found.scores <= 1)).all() and (found.categories >= 1).all()
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
     written = json.loads((folder / f"{image.name}.json").read_text())
     assert [entry["category_id"] for entry in written] == found.categories.tolist()
     for entry, mask in zip(written, found.masks, strict=True):
@@ -130,6 +130,8 @@ def test_a_configuration_composes_builds_and_segments(
     evaluation = small.model.evaluation(network, small, "cpu")
     found = list(evaluation.write(samples[kind], tmp_path / "found"))
     (check_masks if kind is Video else check_detections)(samples[kind], found, tmp_path / "found")
+    if kind is Image:  # a model that finds no categories says 0
+        assert ((found[0].categories > 0) == small.model.classifies(small.fields)).all()
     assert [timing.frames for timing in evaluation.timings] == [len(found)]
     assert before.keys() == network.state_dict().keys()
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
