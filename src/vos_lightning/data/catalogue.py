@@ -16,9 +16,8 @@ from vos_lightning.data.sets import (
     Synthetic,
     Synthetic192,
     Synthetic2016,
-    SyntheticYouTube,
-    YouTubeVOS,
 )
+from vos_lightning.data.youtube_sets import SyntheticYouTube, YouTubeVOS
 from vos_lightning.errors import InputError
 
 DATA_SETS: dict[str, type[DataSet]] = {

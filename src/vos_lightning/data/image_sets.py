@@ -7,16 +7,10 @@ from typing import Annotated, ClassVar
 
 from vos_lightning.data.coco import annotation_file, load_coco, read_contents, splits_of
 from vos_lightning.data.instances import Image
-from vos_lightning.data.sets import (
-    DataSet,
-    Davis2017,
-    PublicYouTubeTree,
-    Synthetic,
-    SyntheticYouTubeTree,
-    VideoSet,
-)
+from vos_lightning.data.sets import DataSet, Davis2017, Synthetic, VideoSet
 from vos_lightning.data.video_frames import frames_of
 from vos_lightning.data.voc import CATEGORIES, load_voc
+from vos_lightning.data.youtube_sets import PublicYouTubeTree, SyntheticYouTubeTree
 from vos_lightning.fields import ASIDE, WORD, list_of, or_null, whole
 
 

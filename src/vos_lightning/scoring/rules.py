@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 
 from vos_lightning.data.instances import Detections, Image
-from vos_lightning.data.sets import DataSet, YouTube
+from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import Given, Video
+from vos_lightning.data.youtube_sets import YouTube
 from vos_lightning.errors import InputError
 from vos_lightning.scoring import davis, instances, youtube_vos
 
