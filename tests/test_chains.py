@@ -99,7 +99,7 @@ def test_a_first_run_has_its_own_data_fields_and_else_those_of_the_run_that_foll
     assert data_of_first("model=stesa_gru", STAGES) == ("train-80", 2, 7, 2)
     assert data_of_first("experiment=stesa-youtube") == ("train", 3, 7, 2)
     default = run_of(
-        "model=stesa_gru", "scale=paper", STAGES, *places
+        "model=stesa_gru", "scale=paper", STAGES, *davis(places)
     ).settings.experiment.examples.clip_length
     named = data_of_first("experiment=stesa-youtube", "data.batch_size=1", f"data.clip_length={default}")
     assert named == ("train", 1, default, 2)

@@ -253,7 +253,7 @@ def test_the_command_line_says_bad_input_in_one_line(tmp_path):
 
 
 def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_path, capsys):
-    arguments = ["-m", "sweeps=table3", *overrides, STAGES % 6, "run.jobs=2", "run.loader_workers=1"]
+    arguments = ["-m", "sweeps=table3", *overrides, STAGES % 3, "run.jobs=2", "run.loader_workers=1"]
     module = [sys.executable, "-m", "vos_lightning.apps.train", *arguments]
     process = subprocess.Popen(
         module, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -275,7 +275,7 @@ def test_a_sweep_killed_and_repeated_does_only_what_is_missing(overrides, tmp_pa
     assert len(folders) == 2
     for folder in folders:
         epochs = [line.split(",")[0] for line in (folder.parent / "metrics.csv").read_text().splitlines()[1:]]
-        assert epochs == [str(n) for n in range(6)]
+        assert epochs == ["0", "1", "2"]
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*.ckpt")}
     for gates in (1, 2):
