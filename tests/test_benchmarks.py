@@ -63,7 +63,7 @@ def test_growth_has_a_line_for_each_number() -> None:
 def test_the_agreement_of_bf16_is_that_of_a_trained_network(tmp_path: Path) -> None:
     spec = "{train: 4, val: 2, test: 1, frames: 4, height: 64, width: 96, seed: 0}"
     overrides = [f"data.cache={tmp_path}", f"run.frame_cache={tmp_path}", f"run.root={tmp_path}"]
-    overrides += [f"data.spec={spec}", "train.max_steps=2"]
+    overrides += [f"data.spec={spec}", "data.size=[64,96]", "data.val_clips=1", "train.max_steps=2"]
     assert "1 test clips: J&F " in agreement.sentence(overrides)
 
 
