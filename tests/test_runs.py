@@ -136,9 +136,8 @@ def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
             assert sum(holds(wanted, cell.values | flatten(cell.config)) for cell in cells) == 1
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
-def test_a_sweep_works_with_any_launcher(sweep):
-    hydra = compose_train([f"sweeps={sweep}", "hydra/launcher=basic"]).hydra
+def test_a_sweep_works_with_any_launcher():
+    hydra = compose_train(["sweeps=rsis", "hydra/launcher=basic"]).hydra
     assert hydra.launcher._target_.endswith("BasicLauncher")
 
 
