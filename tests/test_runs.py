@@ -136,8 +136,9 @@ def test_every_cell_of_a_sweep_builds_and_has_its_published_row(sweep):
             assert sum(holds(wanted, cell.values | flatten(cell.config)) for cell in cells) == 1
 
 
-def test_a_sweep_works_with_any_launcher():
-    hydra = compose_train(["sweeps=rsis", "hydra/launcher=basic"]).hydra
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_works_with_any_launcher(sweep):
+    hydra = compose_train([f"sweeps={sweep}", "hydra/launcher=basic"]).hydra
     assert hydra.launcher._target_.endswith("BasicLauncher")
 
 
@@ -239,6 +240,7 @@ def test_the_command_line_says_bad_input_in_one_line(tmp_path):
     for arguments, words in (
         (["model=nothing"], "Could not find 'model/nothing'"),
         (["model.nothing=1"], "model.nothing"),
+        (["data=davis2017", f"data.root={tmp_path}/none"], "none: no such folder"),
         (["data=davis2017"], "data.root"),
     ):
         done = command("vos-train", *arguments, f"run.root={tmp_path}/runs")
