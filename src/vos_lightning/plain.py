@@ -102,30 +102,38 @@ def read_json(
     """
     if not os.path.lexists(path):
         return None
-    try:
-        content = _read(path, JSON_BYTES)
-        value = json.loads(content, parse_int=_number, parse_float=_number, parse_constant=_number)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable JSON ({error}); remove it.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: must hold a JSON object; remove it.")
-    _check_shape(value, path)
+    value = parse_json(_read(path, JSON_BYTES), path)
     for number, (key, kind) in enumerate(kinds.items()):
         if (number < needed and key not in value) or (key in value and not isinstance(value[key], kind)):
             raise InputError(f"{path}: {key} is missing or of a wrong type; remove the file.")
     return value
 
 
-def _check_shape(value: Any, path: Path) -> None:
+def parse_json(content: bytes, source: object) -> dict[str, Any]:
+    """The mapping that a JSON text holds; `source` is what an error starts with, such as a file's path.
+
+    Raises InputError as `read_json`, but for what it says of keys and size.
+    """
+    try:
+        value = json.loads(content, parse_int=_number, parse_float=_number, parse_constant=_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not readable JSON ({error}); remove it.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: must hold a JSON object; remove it.")
+    _check_shape(value, source)
+    return value
+
+
+def _check_shape(value: Any, source: object) -> None:
     """Raises InputError for JSON with too much inside each other, or keys that are no names."""
     level = [value]
     for _ in range(DEPTH):
         for key in (key for v in level if isinstance(v, dict) for key in v):
             if len(key) > LONGEST_KEY or not key.isprintable():
-                raise InputError(f"{path}: {ascii(key)[:60]} cannot be a key; remove the file.")
+                raise InputError(f"{source}: {ascii(key)[:60]} cannot be a key; remove the file.")
         level = [item for v in level for item in _items(v)]
     if any(isinstance(v, dict | list) for v in level):
-        raise InputError(f"{path}: more than {DEPTH} lists or objects inside each other; remove it.")
+        raise InputError(f"{source}: more than {DEPTH} lists or objects inside each other; remove it.")
 
 
 def _items(value: Any) -> Iterable[Any]:

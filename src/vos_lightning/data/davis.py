@@ -6,6 +6,7 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ...; 0 is background, 255
     ROOT/ImageSets/2017/{train,val,test-dev,test-challenge}.txt       names
     ROOT/ImageSets/2016/{train,val}.txt                               names
     ROOT/ImageSets/480p/{train,val}.txt                               pairs of paths (DAVIS-2016)
+    ROOT/Scribbles/VIDEO/001.json                                     first scribbles (DAVIS-2017), if any
 """
 
 from pathlib import Path
@@ -66,4 +67,5 @@ def _load_video(root: Path, resolution: str, name: str, first_mask_only: bool, o
     if not first_mask_only and None in masks:
         missing = frames[masks.index(None)].stem
         raise InputError(f"{annotations / missing}.png: no such file; video {name} needs a mask a frame.")
-    return Video(name, frames, masks, one_object)
+    drawn = () if one_object else tuple(list_folder(root / "Scribbles" / name, ".json").values())
+    return Video(name, frames, masks, one_object, scribbles=drawn)

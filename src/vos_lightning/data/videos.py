@@ -5,7 +5,7 @@ void.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -21,18 +21,24 @@ class Given(Enum):
     """What a model is told of a video.
 
     MASKS: the mask of each object where it starts. MATCHED: nothing, but what it finds is named by those
-    masks. NOTHING. SCRIBBLES: a user's.
+    masks. NOTHING. SCRIBBLES: a user's, in rounds. CORRECTED: a mask that a user corrects, in rounds.
     """
 
     MASKS = "masks"
     MATCHED = "matched"
     NOTHING = "nothing"
     SCRIBBLES = "scribbles"
+    CORRECTED = "corrected"
 
     @property
     def has_masks(self) -> bool:
         """Whether first masks are needed, be it to name what is found."""
         return self in (Given.MASKS, Given.MATCHED)
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether a user says something of one frame after the other, and sees all masks in between."""
+        return self in (Given.SCRIBBLES, Given.CORRECTED)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Video:
         where every object is in the first mask.
     categories: the category of each object by its id, where the data set names them.
     luminance: the one object is where a mask is brighter than half, as JPEG masks need it.
+    scribbles: files of first scribbles that the data set publishes, see `scribbles.read_scribbles`.
 
     Raises InputError for a name that `checked_name` refuses, since masks are written to a folder
     of that name.
@@ -56,6 +63,7 @@ class Video:
     presence: Mapping[int, tuple[int, ...]] | None = None
     categories: Mapping[int, str] | None = None
     luminance: bool = False
+    scribbles: tuple[File, ...] = field(default=(), repr=False)  # frames and masks are read without them
 
     def __post_init__(self) -> None:
         checked_name(self.name, self.frames[0] if self.frames else "video")
@@ -131,7 +139,7 @@ class Video:
     def described(self) -> str:
         """Text that changes when a file is added, renamed or resized, or an object is listed elsewhere."""
         listed = "" if self.presence is None else f"{self.presence} {self.categories}\n"
-        files = (path for path in (*self.frames, *self.masks) if path is not None)
+        files = (path for path in (*self.frames, *self.masks, *self.scribbles) if path is not None)
         return listed + "".join(f"{self.name}/{path.name} {file_size(path)}\n" for path in files)
 
     def sources(self) -> tuple[list[File], str]:
