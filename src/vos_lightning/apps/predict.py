@@ -76,6 +76,8 @@ def _predict(args: argparse.Namespace) -> None:
     archive = out.with_name(out.name + ".zip")
     device = _device(args.device)
     experiment, network = load_run(args.checkpoint, args.set)
+    if args.zip and experiment.given.in_rounds:
+        raise InputError("--zip: no server takes masks that were made in rounds; leave it out.")
     kind = experiment.model.examples.kind
     samples = SAMPLES[kind](args, experiment)
     keep_freed_memory()
@@ -127,7 +129,7 @@ def _device(name: str | None) -> "torch.device":
 def _videos(args: argparse.Namespace, experiment: Any) -> Sequence[Video]:
     videos = _videos_there(args)
     for video in videos:
-        if experiment.given.has_masks and not any(video.masks):
+        if (experiment.given.has_masks or experiment.given.in_rounds) and not any(video.masks):
             raise InputError(f"{video.name}: no mask is given; name a folder of FRAME.png with --masks.")
     return videos
 

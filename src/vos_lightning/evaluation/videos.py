@@ -5,7 +5,7 @@ Shapes: a mask is (h, w) uint8 at the video's own size.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,37 @@ class Timing:
     online_seconds: float = 0.0
 
 
-class VideoEvaluation:
-    """Segments videos with a network that is ready to go along them.
+class WrittenMasks:
+    """What evaluations of videos share: masks in folder/VIDEO/FRAME.png.
 
     Attributes:
-        given: what the network is told of a video's first frame.
         timings: what each video segmented so far has cost.
     """
 
-    def __init__(self, propagation: Propagation) -> None:
-        self.propagation = propagation
+    def __init__(self) -> None:
         self.timings: list[Timing] = []
+
+    def written(self, video: Video, folder: Path, masks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Writes those of the masks of all frames that are asked for, and yields them."""
+        (folder / video.name).mkdir(parents=True, exist_ok=True)
+        for t, mask in enumerate(masks):
+            if t in video.asked:
+                write_mask(folder / video.name / f"{video.frames[t].stem}.png", mask)
+                yield mask
+
+    def shown(self, video: Video, folder: Path) -> list[Shown]:
+        """The masks at a quarter, a half and the end of a video."""
+        times = [video.asked[len(video.asked) * quarters // 4] for quarters in (1, 2)] + [video.asked[-1]]
+        files = {t: folder / video.name / f"{video.frames[t].stem}.png" for t in times}
+        return [Shown(f"{video.name}, frame {t}", video.frame(t), read_mask(files[t])) for t in times]
+
+
+class VideoEvaluation(WrittenMasks):
+    """Segments videos with a network that is ready to go along them."""
+
+    def __init__(self, propagation: Propagation) -> None:
+        super().__init__()
+        self.propagation = propagation
 
     @property
     def given(self) -> Given:
@@ -66,11 +86,7 @@ class VideoEvaluation:
 
     def write(self, video: Video, folder: Path) -> Iterator[np.ndarray]:
         """Yields the masks of the frames asked for and writes them to folder/VIDEO/FRAME.png."""
-        (folder / video.name).mkdir(parents=True, exist_ok=True)
-        for t, mask in enumerate(self.masks(video)):
-            if t in video.asked:
-                write_mask(folder / video.name / f"{video.frames[t].stem}.png", mask)
-                yield mask
+        yield from self.written(video, folder, self.masks(video))
 
     def score(self, videos: Sequence[Video], rules: Rules, folder: Path) -> dict[str, Any]:
         """Segments and scores videos; the masks stay in folder/VIDEO/FRAME.png.
@@ -80,12 +96,6 @@ class VideoEvaluation:
         """
         clear(folder)
         return rules.summary([rules.score(video, self.write(video, folder)) for video in videos])
-
-    def shown(self, video: Video, folder: Path) -> list[Shown]:
-        """The masks at a quarter, a half and the end of a video."""
-        times = [video.asked[len(video.asked) * quarters // 4] for quarters in (1, 2)] + [video.asked[-1]]
-        files = {t: folder / video.name / f"{video.frames[t].stem}.png" for t in times}
-        return [Shown(f"{video.name}, frame {t}", video.frame(t), read_mask(files[t])) for t in times]
 
     def submit(self, videos: Sequence[Video], archive: Path) -> Path:
         """Segments videos that have first masks only and zips the masks for their server, see `zip_masks`."""

@@ -259,7 +259,7 @@ def _to_submit(run: Run) -> Sequence[Sample]:
     """What is still to be zipped for a server; if it cannot be read, nothing, and a line says why."""
     experiment, result = run.settings.experiment, run.result()
     data_set, split = experiment.data_set, experiment.data_set.submit_split
-    if split is None or split not in data_set.splits():
+    if split is None or split not in data_set.splits() or experiment.given.in_rounds:
         return []
     if result is not None and result.get("submission") and run.evaluation.archive(split).is_file():
         return []

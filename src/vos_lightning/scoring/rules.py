@@ -15,7 +15,8 @@ from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import Given, Video
 from vos_lightning.data.youtube_sets import YouTube
 from vos_lightning.errors import InputError
-from vos_lightning.scoring import davis, instances, youtube_vos
+from vos_lightning.scoring import curves, davis, instances, youtube_vos
+from vos_lightning.scoring.interactive import Round, Truth, sample_score
 
 MATCHED = ", proposals matched to the first masks"
 
@@ -113,6 +114,50 @@ class YouTubeRules:
 
 
 @dataclass(frozen=True)
+class InteractiveRules:
+    """Scores rounds with a user, as DAVIS interactive; the user is its robot.
+
+    corrects: whether a user gives the true mask of a frame instead of scribbles on it. interactions: of each
+    sample, at most. seconds: for each object and interaction, see `scoring.interactive.play`.
+    """
+
+    headline: ClassVar[Mapping[str, str]] = {"AUC": "AUC", "J&F@60s": "JF_60s", "J&F": "JF"}
+
+    corrects: bool = False
+    interactions: int = 8
+    seconds: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """interactive-scribbles-8x30, or -masks- for corrected masks."""
+        given = "masks" if self.corrects else "scribbles"
+        return f"interactive-{given}-{self.interactions}x{self.seconds:g}".replace(".", "-")
+
+    def score(self, truth: Truth, rounds: Iterable[Round]) -> curves.SampleScore:
+        """See `scoring.interactive.sample_score`."""
+        return sample_score(truth, rounds)
+
+    def summary(self, scores: Sequence[curves.SampleScore]) -> dict[str, Any]:
+        """AUC, J&F@60s, and J&F, J and F after the last round; J&F after the first (JF_first).
+
+        rounds: J&F, J and F after each, with the mean seconds used. curve: its seconds and its J&F.
+        per_object: the last round of each, such as bear_1, the mean over the samples of a video.
+        """
+        return {
+            "protocol": self._protocol({score.published for score in scores}),
+            **curves.summarise(scores, self.interactions, self.seconds),
+        }
+
+    def _protocol(self, published: Collection[bool]) -> str:
+        given, first = ("corrected masks", "frames") if self.corrects else ("scribbles", "scribbles")
+        origin = " or ".join("as published" if known else "by the robot" for known in sorted(published))
+        return (
+            f"DAVIS interactive, {self.interactions} rounds of {given}, {self.seconds:g} s an object each, "
+            f"first {first} {origin}"
+        )
+
+
+@dataclass(frozen=True)
 class InstanceRules:
     """Scores the instances found in images, see `scoring.instances`.
 
@@ -151,10 +196,14 @@ def _named(found: dict[str, Any], matched: bool) -> dict[str, Any]:
 
 
 def _davis(data_set: DataSet, given: Given, classifies: bool) -> Rules:
+    if given.in_rounds:
+        return InteractiveRules(given is Given.CORRECTED)
     return DavisRules("semi-supervised" if given.has_masks else "unsupervised", given is Given.MATCHED)
 
 
 def _youtube_vos(data_set: DataSet, given: Given, classifies: bool) -> Rules:
+    if given.in_rounds:
+        return InteractiveRules(given is Given.CORRECTED)
     data_set = cast(YouTube, data_set)
     if not given.has_masks:
         raise InputError(
