@@ -40,10 +40,15 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPrediction(Prediction):
-    """How soft masks along a video become one mask a frame; `Merger` explains `merge` and `background`."""
+    """How soft masks along a video become one mask a frame; `Merger` explains `merge` and `background`.
+
+    rounds: whether masks are made in rounds with a user who corrects one frame at a time, see
+    `CorrectedSession`.
+    """
 
     merge: Annotated[str, choice(*RULES)] = "painter"
     background: Annotated[float, real(0, 1), Where("merge", "argmax")] = 0.5
+    rounds: Annotated[bool, TRUTH] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.background < 1:

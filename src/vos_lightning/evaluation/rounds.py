@@ -66,7 +66,7 @@ class RoundsEvaluation(WrittenMasks):
         self, truth: Truth, first: Interaction, rules: InteractiveRules
     ) -> tuple[SampleScore, np.ndarray]:
         """The score of a sample and its last masks (T, h, w), which are empty if time allowed no round."""
-        video, timing = truth.video, Timing(truth.video.name)
+        video, timing = truth.video, Timing(truth.video.name, len(truth.video))
         self.timings.append(timing)
         masks = np.zeros((len(video), *truth.masks[truth.frames[0]].shape), np.uint8)
 
@@ -75,7 +75,6 @@ class RoundsEvaluation(WrittenMasks):
             for played in play(truth, lambda: self.session(video), first, rules.interactions, rules.seconds):
                 masks = played.masks
                 timing.seconds += played.seconds
-                timing.frames += len(video)
                 yield played
 
         score = rules.score(truth, rounds())

@@ -18,6 +18,7 @@ from vos_lightning.data.examples import Examples, Windows
 from vos_lightning.data.images import Shown
 from vos_lightning.data.sets import DataSet
 from vos_lightning.data.videos import Given
+from vos_lightning.evaluation.corrected import given_in
 from vos_lightning.evaluation.propagation import Prediction, VideoPrediction
 from vos_lightning.evaluation.videos import Timing
 from vos_lightning.fields import ASIDE, NAME, whole
@@ -46,8 +47,8 @@ class NetworkFields:
 class Evaluation(Protocol):
     """A trained network that is ready to be used.
 
-    `evaluation.videos.VideoEvaluation` is one along videos, `evaluation.instances.InstanceEvaluation` one on
-    images.
+    `evaluation.videos.VideoEvaluation` is one along videos, `evaluation.rounds.RoundsEvaluation` one in
+    rounds with a user, `evaluation.instances.InstanceEvaluation` one on images.
     """
 
     @property
@@ -82,8 +83,11 @@ class Model(ABC):
     tags: tuple[str, ...] = ()
 
     def given(self, fields: Any, prediction: Any) -> Given:
-        """What the network is told of a video or image, which decides how it is scored."""
-        return Given.MASKS
+        """What the network is told of a video or image, which decides how it is scored.
+
+        Raises InputError as `given_in`.
+        """
+        return given_in(prediction, Given.MASKS)
 
     def classifies(self, fields: Any) -> bool:
         """Whether the network finds categories; if not, instances are scored without."""

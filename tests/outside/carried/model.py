@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_lightning.data.clips import Clip
+from vos_lightning.evaluation.corrected import evaluation_along
 from vos_lightning.evaluation.propagation import Propagation
-from vos_lightning.evaluation.videos import VideoEvaluation
 from vos_lightning.fields import TRUTH
-from vos_lightning.models.interface import Experiment, Model, NetworkFields
+from vos_lightning.models.interface import Evaluation, Experiment, Model, NetworkFields
 from vos_lightning.models.training import Optimisation, Training, TrainingModule
 
 
@@ -103,12 +103,10 @@ class CarriedModel(Model):
         """See `Model.module`."""
         return CarriedTraining(network, training, optimisation)
 
-    def evaluation(
-        self, network: Carried, experiment: Experiment, device: torch.device | str
-    ) -> VideoEvaluation:
+    def evaluation(self, network: Carried, experiment: Experiment, device: torch.device | str) -> Evaluation:
         """See `Model.evaluation`."""
         ready = copy.deepcopy(network).eval().to(device)
-        return VideoEvaluation(CarriedAlong(ready, experiment.prediction, experiment.examples.size, device))
+        return evaluation_along(CarriedAlong(ready, experiment.prediction, experiment.examples.size, device))
 
 
 MODEL = CarriedModel()

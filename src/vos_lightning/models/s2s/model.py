@@ -3,9 +3,9 @@
 import torch
 
 from vos_lightning.data.examples import SingleObjects
-from vos_lightning.evaluation.videos import VideoEvaluation
+from vos_lightning.evaluation.corrected import evaluation_along
 from vos_lightning.layers.inference import for_inference
-from vos_lightning.models.interface import Experiment, Model
+from vos_lightning.models.interface import Evaluation, Experiment, Model
 from vos_lightning.models.s2s.fields import ObjectPrediction, ObjectTraining, S2SFields
 from vos_lightning.models.s2s.module import StateTraining
 from vos_lightning.models.s2s.network import S2S
@@ -30,11 +30,11 @@ class S2SModel(Model):
         """See `interface.Model`."""
         return StateTraining(network, training, optimisation)
 
-    def evaluation(self, network: S2S, experiment: Experiment, device: torch.device | str) -> VideoEvaluation:
+    def evaluation(self, network: S2S, experiment: Experiment, device: torch.device | str) -> Evaluation:
         """See `interface.Model`."""
         prediction, size = experiment.prediction, experiment.examples.size
         ready = for_inference(network, prediction.precision).to(device)
-        return VideoEvaluation(StatePropagation(ready, prediction, size, experiment.seed, device))
+        return evaluation_along(StatePropagation(ready, prediction, size, experiment.seed, device))
 
 
 MODEL = S2SModel()
