@@ -18,7 +18,7 @@ BELOW: dict[str, set[str]] = {
     "models": {"evaluation", "scoring", "data", "layers"},
     "runs": {"models", "scoring", "data", "layers"},
     "report": {"runs", "models", "evaluation", "scoring", "data"},
-    "apps": {"report", "runs", "scoring", "data"},
+    "apps": {"report", "runs", "evaluation", "scoring", "data"},
 }
 # Rooms and modules that may import inside functions, and why.
 LATE = {

@@ -5,17 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vos_lightning.apps.cli import report_errors, sentence
+from vos_lightning.apps.cli import device_named, pictures_of, report_errors, sentence
 from vos_lightning.data.instances import Image
 from vos_lightning.data.videos import Video, video_of
 from vos_lightning.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
-
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of frames and images
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +69,7 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError("input: give either --root, a data set, or --frames, one folder.")
     out = args.out.resolve()  # a name also for `.`
     archive = out.with_name(out.name + ".zip")
-    device = _device(args.device)
+    device = device_named(args.device)
     experiment, network = load_run(args.checkpoint, args.set)
     if args.zip and experiment.given.in_rounds:
         raise InputError("--zip: no server takes masks that were made in rounds; leave it out.")
@@ -113,19 +108,6 @@ def _what_is_missing(error: BaseException, samples: Sequence[Any], done: int, ou
     return f"{reason} {done} of {len(samples)} {unit} are written, {shown} not; remove {out} and run again."
 
 
-def _device(name: str | None) -> "torch.device":
-    """cpu, cuda or cuda:N, or the default. Raises InputError for another or one that is not there."""
-    import torch
-
-    there = torch.cuda.device_count()
-    if name is None:
-        return torch.device("cuda" if there else "cpu")
-    known = ["cpu", *(["cuda"] if there else []), *(f"cuda:{i}" for i in range(there))]
-    if name not in known:
-        raise InputError(f"--device={name[:60]}: not on this machine; choose one of {', '.join(known)}.")
-    return torch.device(name)
-
-
 def _videos(args: argparse.Namespace, experiment: Any) -> Sequence[Video]:
     videos = _videos_there(args)
     for video in videos:
@@ -142,7 +124,7 @@ def _videos_there(args: argparse.Namespace) -> list[Video]:
         return load_youtube_vos(args.root, args.split, args.all_frames, first_mask_only=True)
     if args.root is not None:
         return load_davis(args.root, args.split, args.year or 2017, first_mask_only=True)
-    frames = _pictures(args.frames)
+    frames = pictures_of(args.frames)
     if args.masks is not None and not args.masks.is_dir():
         raise InputError(f"{args.masks}: no such folder.")
     found = {p.stem: p for p in args.masks.glob("*.png")} if args.masks else {}
@@ -164,7 +146,7 @@ def _images(args: argparse.Namespace, experiment: Any) -> Sequence[Any]:
             there = replace(there, only=_categories(data_set))
         return there.samples(args.split, first_mask_only=True)
     found: dict[str, Path] = {}
-    for path in _pictures(args.frames):
+    for path in pictures_of(args.frames):
         if path.stem in found:
             raise InputError(f"{path}: {found[path.stem].name} has the same name; rename one of them.")
         found[path.stem] = path
@@ -177,16 +159,6 @@ def _categories(data_set: Any) -> tuple[str, ...] | None:
         return data_set.categories or None
     except InputError:
         return None
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """The image files of a folder in order of name. Raises InputError if there is none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder.")
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: no .jpg or .png frames there.")
-    return found
 
 
 SAMPLES: dict[type, Callable[[argparse.Namespace, Any], Sequence[Any]]] = {

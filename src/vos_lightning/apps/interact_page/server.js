@@ -1,0 +1,154 @@
+// What the page asks of its server, and the lines and undos that wait to be delivered.
+//
+// They wait in the browser's storage, one entry each, so that neither a reload nor another tab loses one, and
+// are sent in order until the server has answered. Each names its stroke, so one that comes twice counts once.
+
+const RETRY = 1000; // ms
+const PATIENCE = 30000; // ms for an answer
+const SHELF = `vos-interact ${location.pathname} `;
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+class Refused extends Error {}
+
+export class Server extends EventTarget {
+  state = null;
+  lost = "";
+  waiting = []; // {key, kind: "strokes" or "undo", body}
+  #sending = false;
+  #count = 0;
+
+  start() {
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(SHELF)).sort();
+      this.waiting = keys.map((key) => ({ key, ...JSON.parse(localStorage.getItem(key)) }));
+    } catch {
+      // without storage they wait in memory
+    }
+    this.#poll();
+  }
+
+  // The strokes as they will be once all is delivered.
+  get strokes() {
+    let strokes = this.state ? [...this.state.strokes] : [];
+    for (const { kind, body } of this.waiting) {
+      if (kind === "undo") strokes = strokes.filter((stroke) => stroke.id !== body.id);
+      else if (!strokes.some((stroke) => stroke.id === body.id)) strokes.push(body);
+    }
+    return strokes;
+  }
+
+  draw(frame, object, path, seconds) {
+    const id = crypto.randomUUID();
+    this.#wait("strokes", { id, frame, object, path, seconds });
+  }
+
+  undo() {
+    const last = this.strokes.at(-1);
+    if (last) this.#wait("undo", { id: last.id });
+  }
+
+  async save() {
+    try {
+      this.#take(await this.#ask("save", {}));
+    } catch (error) {
+      this.#tell("problem", error instanceof Refused ? error.message : "Not saved: the server does not answer.");
+    }
+  }
+
+  async picture(kind, t) {
+    const answer = await fetch(`${kind}/${t}`, { signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Refused((await answer.json()).error);
+    return answer.blob();
+  }
+
+  #wait(kind, body) {
+    const key = `${SHELF}${Date.now()} ${String(this.#count++).padStart(6, "0")} ${body.id}`;
+    try {
+      localStorage.setItem(key, JSON.stringify({ kind, body }));
+    } catch {
+      // as above
+    }
+    this.waiting.push({ key, kind, body });
+    this.#changed();
+    this.#deliver();
+  }
+
+  async #deliver() {
+    if (this.#sending) return;
+    this.#sending = true;
+    try {
+      while (this.waiting.length) {
+        const { key, kind, body } = this.waiting[0];
+        try {
+          this.#take(await this.#ask(kind, body));
+        } catch (error) {
+          if (!(error instanceof Refused)) throw error;
+          this.#tell("problem", error.message);
+        }
+        this.waiting.shift();
+        try {
+          localStorage.removeItem(key);
+        } catch {
+          // as above
+        }
+        this.#changed();
+      }
+    } catch (error) {
+      this.#lose(error);
+    }
+    this.#sending = false;
+  }
+
+  async #poll() {
+    for (;;) {
+      try {
+        const after = this.lost || !this.state ? "" : this.state.revision;
+        this.#take(await this.#ask(`state?after=${after}`));
+        this.#deliver();
+      } catch (error) {
+        this.#lose(error);
+        await sleep(RETRY);
+      }
+    }
+  }
+
+  // Throws Refused where asking again would not help.
+  async #ask(path, body) {
+    const options = body && { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+    const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
+    if (answer.ok) return answer.json();
+    if (answer.status === 403) throw new Error("Another server answers; open the address it printed");
+    if (answer.status >= 500) throw new Error("The server failed");
+    throw new Refused((await answer.json()).error);
+  }
+
+  #take(state) {
+    const [born, number] = state.revision.split("-");
+    const [known, newest] = (this.state?.revision ?? "-").split("-");
+    const [before, late] = [this.state, born === known && Number(number) < Number(newest)];
+    if (!late) this.state = state;
+    this.lost = "";
+    if (!late && before && born === known) {
+      if (state.problems > before.problems) this.#tell("problem", state.problem);
+      if (state.saves > before.saves) this.#tell("note", `Saved in ${state.saved}`);
+    } else if (!late && state.problem) this.#tell("problem", state.problem);
+    this.#changed();
+  }
+
+  #lose(error) {
+    const known = error.message?.includes("server") ? error.message : "Connection lost";
+    if (this.lost !== known) {
+      this.lost = known;
+      this.#changed();
+    }
+  }
+
+  #tell(kind, text) {
+    this.dispatchEvent(new CustomEvent("tell", { detail: { kind, text } }));
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
