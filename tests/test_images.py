@@ -22,7 +22,7 @@ from vos_lightning.data.instance_examples import InstanceDataset, InstanceImages
 from vos_lightning.data.instances import Detections, Image, Instances
 from vos_lightning.data.sets import fingerprint
 from vos_lightning.data.video_frames import frames_of
-from vos_lightning.data.videos import Video
+from vos_lightning.data.videos import Given, Video
 from vos_lightning.data.voc import CATEGORIES
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.instances import InstanceEvaluation
@@ -174,7 +174,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         evaluation=lambda *_: InstanceEvaluation(lambda frame: found, CATEGORIES),
     )
     data_set = DATA_SETS["voc2012"](name="voc2012", root="elsewhere")
-    experiment = SimpleNamespace(model=model, data_set=data_set, prediction=SimpleNamespace(tf32=False))
+    experiment = SimpleNamespace(
+        model=model, data_set=data_set, given=Given.NOTHING, prediction=SimpleNamespace(tf32=False)
+    )
     monkeypatch.setattr("vos_lightning.runs.load.load_run", lambda *_: (experiment, None))
     return experiment
 
