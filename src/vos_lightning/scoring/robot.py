@@ -52,8 +52,9 @@ def opened(mask: np.ndarray) -> np.ndarray:
     given = found = mask.astype(np.uint8)
     while radius > 1:
         kernel = disk(radius)
-        found = rank.maximum(rank.minimum(given, kernel), kernel)
+        found = rank.minimum(given, kernel)
         if found.any():
+            found = rank.maximum(found, kernel)
             break
         radius *= 0.9
     return found.astype(bool)
@@ -61,9 +62,17 @@ def opened(mask: np.ndarray) -> np.ndarray:
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
     """The medial axis of an opened mask, both (H, W) bool; the frame's border bounds the mask."""
-    if not mask.any():
-        return mask
-    return medial_axis(np.pad(opened(mask), 1), rng=SEED)[1:-1, 1:-1]
+    lines = np.zeros_like(mask)
+    if mask.any():
+        near = tuple(_around(np.flatnonzero(mask.any(axis=axis))) for axis in (1, 0))
+        lines[near] = medial_axis(np.pad(opened(mask[near]), 1), rng=SEED)[1:-1, 1:-1]
+    return lines
+
+
+def _around(indices: np.ndarray) -> slice:
+    """From the first to the last of ascending indices, with room for the disk; what is beyond is empty."""
+    room = int(MOST_RADIUS) + 2
+    return slice(max(indices[0] - room, 0), indices[-1] + room + 1)
 
 
 def longest_paths(lines: np.ndarray) -> Iterator[np.ndarray]:
