@@ -252,6 +252,8 @@ def test_files_that_are_no_files_are_refused(run: Path, name: str, make: Callabl
                 *({"J": "1"}, {"per_object": {"a_1": 5}}, {"instances": {"1": {"J": 1, "F": 1}}}),
                 *({"position": {"limits": [0, 1], "J_seen": [1, 2]}}, {"position": {"J_seen": [1, 2]}}),
                 {"position": {"limits": [0, 1], "J_seen": ["x"]}},
+                *({"rounds": [{"JF": 1, "J": 1, "F": 1}]}, {"curve": {"seconds": [0, 1], "JF": [0]}}),
+                *({"curve": {"seconds": [0, 1]}}, {"curve": {"seconds": [0], "JF": [None]}}, {"AUC": None}),
             )
         ),
     ],

@@ -48,8 +48,14 @@ class RoundsEvaluation(WrittenMasks):
 
         Returns:
             What `rules`, which are `InteractiveRules`, make of the scores of all samples.
+
+        Raises:
+            InputError: as `Truth` and `Truth.starts`, before anything is played.
         """
         assert isinstance(rules, InteractiveRules)
+        for video in videos:  # a bad file ends this before anything is played
+            if Truth(video).video.scribbles:
+                Truth(video, rules.corrects).starts()
         clear(folder)
         scores = []
         for video in videos:

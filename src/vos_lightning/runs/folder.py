@@ -52,12 +52,14 @@ SCORES: dict[str, Type] = {
     **{"per_object": dict, "instances": dict, "position": dict},
     **{"AP": (*NUMBER, type(None)), "AP50": (*NUMBER, type(None)), "SBD": NUMBER, "count_error": NUMBER},
     **{"per_image": dict, "per_category": dict},
+    **{"AUC": NUMBER, "JF_60s": NUMBER, "JF_first": NUMBER, "rounds": list, "curve": dict},
 }
-# Keys of the rows in a dict of the scores.
+# Keys of the rows in a dict or a list of the scores.
 ROWS = {
     "per_object": ("J", "F"),
     "instances": ("J", "F", "objects"),
     "per_image": ("SBD", "objects", "found"),
+    "rounds": ("JF", "J", "F", "seconds"),
 }
 STATES = ("running", "interrupted", "failed", "finished")
 
@@ -260,14 +262,24 @@ def _has_numbers(row: Any, keys: Iterable[str]) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(key), NUMBER) for key in keys)
 
 
+def _is_curve(x: Any, y: Any) -> bool:
+    return all(
+        isinstance(values, list) and len(values) == len(x) and all(isinstance(v, NUMBER) for v in values)
+        for values in (x, y)
+    )
+
+
 def _fault(scores: Mapping[str, Any]) -> str | None:
     """The first key of scores whose value is of another shape than `scoring.rules` give."""
     for key, kind in SCORES.items():
         if (key == "protocol" and key not in scores) or (key in scores and not isinstance(scores[key], kind)):
             return key
     for rows, keys in ROWS.items():
-        if not all(_has_numbers(row, keys) for row in scores.get(rows, {}).values()):
+        found = scores.get(rows, [])
+        if not all(_has_numbers(row, keys) for row in (found.values() if isinstance(found, dict) else found)):
             return rows
+    if "curve" in scores and not _is_curve(scores["curve"].get("seconds"), scores["curve"].get("JF")):
+        return "curve"
     position = scores.get("position", {})
     limits, curves = position.get("limits"), [v for k, v in position.items() if k != "limits"]
     if position and not (isinstance(limits, list) and all(isinstance(v, NUMBER) for v in limits)):
