@@ -59,6 +59,24 @@ def written(folder: Path, frames: list[np.ndarray], masks: dict[int, np.ndarray]
     return video_of(folder.name, paths, found)
 
 
+SCENE = (48, 64)
+
+
+def scene(t: int) -> np.ndarray:
+    """Two objects, of which the first grows up to frame 2 and the second comes in frame 1."""
+    return boxes((1, 4, 4 + 3 * t, 16 + 4 * min(t, 2), 20), (2, 28, 40 - t, 14, 18 * (t > 0)), size=SCENE)
+
+
+def moving(folder: Path, annotated: tuple[int, ...] = (0, 1, 2, 3), frames: int = 4) -> Video:
+    """A video of that scene, each id in a colour of its own with some noise."""
+    colours = np.array([[40, 60, 40], [200, 60, 40], [40, 60, 200]])
+    rng = np.random.default_rng(0)
+    pictures = [
+        (colours[scene(t)] + rng.integers(-9, 10, (*SCENE, 3))).astype(np.uint8) for t in range(frames)
+    ]
+    return written(folder, pictures, {t: scene(t) for t in annotated})
+
+
 # --- a small network of each kind, and what trains it ----------------------------------------------------
 
 
