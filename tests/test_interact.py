@@ -151,7 +151,7 @@ def test_no_request_reaches_another_file(workshop: Make, tmp_path: Path) -> None
         *(
             "frames/4",
             "frames/-1",
-            "masks/999999999999999999999",
+            "masks/" + "9" * 5000,
             "frames/../state.json",
             "page/../interact.py",
         ),
@@ -259,6 +259,15 @@ def test_strokes_are_on_disk_before_they_are_answered_and_come_back(workshop: Ma
     assert again.mask(0).any()
     asked.post("strokes", stroke("a", frame=2))  # a retry across a restart
     assert len(settled(again)["strokes"]) == 2
+
+    (tmp_path / "out" / "scribbles.json").rename(tmp_path / "kept.json")
+    (tmp_path / "out" / "scribbles.json").mkdir()  # so that nothing can be written
+    answer = asked.post("strokes", stroke("late"))
+    assert answer.status == 507 and "cannot be written" in answer.json["error"]
+    assert len(settled(again)["strokes"]) == 2
+    (tmp_path / "out" / "scribbles.json").rmdir()
+    (tmp_path / "kept.json").rename(tmp_path / "out" / "scribbles.json")
+    assert asked.post("strokes", stroke("late")).status == 200
 
     (tmp_path / "out" / "scribbles.json").write_text(
         (tmp_path / "out" / "scribbles.json").read_text().replace("boxes", "other")

@@ -23,13 +23,13 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vos_lightning.apps.interact_work import Stroke, Workshop
+from vos_lightning.apps.interact_work import Stroke, Unwritten, Workshop
 from vos_lightning.atomic import replacing
 from vos_lightning.data.images import voc_palette
 from vos_lightning.data.scribbles import Scribble
@@ -136,13 +136,14 @@ def application(work: Workshop, token: str, port: int) -> ASGIApp:
         Route("/strokes", draw, methods=["POST"]),
         Route("/undo", undo, methods=["POST"]),
         Route("/save", save, methods=["POST"]),
-        Route("/frames/{t:int}", frame),
-        Route("/thumbs/{t:int}", thumb),
-        Route("/masks/{t:int}", mask),
+        Route("/frames/{t}", frame),
+        Route("/thumbs/{t}", thumb),
+        Route("/masks/{t}", mask),
         Mount("/page", StaticFiles(directory=PAGE)),
     ]
     app = Starlette(routes=[Mount(f"/{token}", routes=routes)])
     app.add_exception_handler(InputError, lambda _, error: _with_status(422, str(error)))
+    app.add_exception_handler(Unwritten, lambda _, error: _with_status(507, str(error)))
     app.add_exception_handler(HTTPException, _http_error)
     return Guard(app, token, port)
 
@@ -162,13 +163,13 @@ async def _run(work: Workshop, act: Callable[..., None] | None = None, *args: An
 async def _body(request: Request) -> dict[str, Any]:
     """The JSON object that a request holds."""
     content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MOST_BYTES:
-            raise HTTPException(413, f"The request is above {MOST_BYTES >> 10} KiB; draw less at once.")
     try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise HTTPException(413, f"The request is above {MOST_BYTES >> 10} KiB; draw less at once.")
         found = json.loads(content)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ClientDisconnect):
         found = None
     if not isinstance(found, dict):
         raise HTTPException(400, "The request holds no JSON object; send one.")
@@ -212,9 +213,9 @@ def _identifier(content: dict[str, Any]) -> str:
 
 def _number(request: Request, work: Workshop) -> int:
     t = request.path_params["t"]
-    if t >= len(work.video):
-        raise HTTPException(404, f"There is no frame {t}; the video has {len(work.video)}, from 0 on.")
-    return t
+    if not re.fullmatch("[0-9]{1,9}", t) or int(t) >= len(work.video):
+        raise HTTPException(404, f"There is no such frame; the video has {len(work.video)}, from 0 on.")
+    return int(t)
 
 
 def _jpeg(picture: np.ndarray) -> Response:
@@ -261,7 +262,7 @@ def serve(work: Workshop, port: int | None = None, browser: bool = True) -> None
         config = uvicorn.Config(
             application(work, token, port),
             access_log=False,  # addresses hold the token
-            log_level="warning",
+            log_level="error",
             ws="none",
             lifespan="off",
             timeout_graceful_shutdown=1,

@@ -20,13 +20,7 @@ import numpy as np
 
 from vos_lightning.apps.cli import sentence
 from vos_lightning.data.images import write_mask
-from vos_lightning.data.scribbles import (
-    Interaction,
-    Scribble,
-    ScribbleFile,
-    read_scribbles,
-    write_scribbles,
-)
+from vos_lightning.data.scribbles import Interaction, Scribble, ScribbleFile, read_scribbles, write_scribbles
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.report.overlays import write_overlay
@@ -36,6 +30,10 @@ if TYPE_CHECKING:
 
 MOST_STROKES = 2000
 AFTER = 1e-3  # seconds between strokes, so that their times tell their order
+
+
+class Unwritten(Exception):
+    """The strokes could not be written, which may get better: a full disk."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,8 @@ class Workshop:
         self._born, self._revision = secrets.token_hex(4), 0  # a new server's revisions are others
         self._strokes = self._loaded()
         self._gone: set[str] = set()  # ids of strokes that were taken back
-        self._failed: set[str] = set()  # ids of strokes that the session has refused
+        self._failed: set[str] = set()  # ids of strokes that the session has failed on
+        self._answered: set[str] = set()  # ids of those that it has answered once
         self._session: Session | None = None
         self._done: list[Stroke] = []  # what the session has heard
         self._masks: np.ndarray | None = None
@@ -145,7 +144,7 @@ class Workshop:
         """Takes a stroke in and writes it to disk; one that came before changes nothing.
 
         The stroke's times are the seconds that it took; they are moved to this clock's now. Raises
-        InputError if the file cannot be written or is full.
+        InputError if there are too many, Unwritten if the file cannot be written.
         """
         with self._change:
             known = {known.id for known in self._strokes} | self._gone
@@ -162,7 +161,7 @@ class Workshop:
     def undo(self, name: str) -> None:
         """Takes back the last stroke, which must have this id; one that is gone already changes nothing.
 
-        Raises InputError if another stroke came after it, or the file cannot be written.
+        Raises InputError if another stroke came after it, Unwritten if the file cannot be written.
         """
         with self._change:
             if name in {stroke.id for stroke in self._strokes[:-1]}:
@@ -186,11 +185,14 @@ class Workshop:
         self._changed()
 
     def _write(self, strokes: list[Stroke]) -> None:
-        if not strokes:  # a file of scribbles has one at least
-            self._file.unlink(missing_ok=True)
-            return
         of = [tuple(s.scribble for s in strokes if s.frame == t) for t in range(len(self.video))]
-        write_scribbles(self._file, ScribbleFile(self.video.name, tuple(of)))
+        try:
+            if strokes:
+                write_scribbles(self._file, ScribbleFile(self.video.name, tuple(of)))
+            else:  # a file of scribbles has one at least
+                self._file.unlink(missing_ok=True)
+        except (InputError, OSError) as error:
+            raise Unwritten(sentence(error)) from error
 
     def _changed(self, **facts: Any) -> None:
         with self._change:
@@ -204,10 +206,9 @@ class Workshop:
         while (step := self._next_step()) is not None:
             what, act, stroke = step
             self._changed(thinking=what)
-            started = time.monotonic()
             try:
                 act()
-                self._changed(thinking="", seconds=time.monotonic() - started)
+                self._changed(thinking="")
             except Exception as error:  # whatever a session raises, the page lives on
                 self._report(f"{what} failed: {sentence(error)}", act, stroke)
 
@@ -215,9 +216,12 @@ class Workshop:
         with self._change:
             if act != self._save:
                 self._session, self._done = None, []
-            if stroke is not None:
+            if stroke is None:
+                self._stuck = act == self._prepare  # until another request
+            elif stroke.id in self._answered:  # so it is not the stroke
+                self._stuck = True
+            else:
                 self._failed.add(stroke.id)
-            self._stuck = act == self._prepare  # until another request
             self._changed(thinking="", problem=problem, problems=self._facts["problems"] + 1)
 
     def _next_step(self) -> tuple[str, Callable[[], None], Stroke | None] | None:
@@ -252,8 +256,11 @@ class Workshop:
 
     def _answer(self, stroke: Stroke) -> None:
         assert self._session is not None
+        started = time.monotonic()
         masks = self._session.answer(Interaction(stroke.frame, (stroke.scribble,)))
+        self._facts["seconds"] = time.monotonic() - started
         self._done = [*self._done, stroke]
+        self._answered.add(stroke.id)
         self._show(masks)
 
     def _take_back(self) -> None:

@@ -90,8 +90,7 @@ function showObjects() {
 function objectButton(id) {
   const button = document.createElement("button");
   button.dataset.object = id;
-  button.setAttribute("role", "radio");
-  button.setAttribute("aria-checked", id === stage.object);
+  button.setAttribute("aria-pressed", id === stage.object);
   button.setAttribute("aria-keyshortcuts", id);
   const swatch = document.createElement("span");
   swatch.className = id ? "swatch" : "swatch background";
@@ -110,7 +109,7 @@ function showStatus() {
   const pending = waiting.filter(({ kind }) => kind === "strokes").length;
   const kept = pending ? `; ${pending} line${pending > 1 ? "s" : ""} kept here` : "";
   let [kind, text] = ["ready", "Ready"];
-  if (lost) [kind, text] = ["lost", `${lost}${kept}, trying again`];
+  if (lost) [kind, text] = ["lost", `${lost.replace(/\.$/, "")}${kept}; trying again`];
   else if (!state) [kind, text] = ["busy", "Loading"];
   else if (state.thinking || waiting.length) {
     busySince ||= performance.now();

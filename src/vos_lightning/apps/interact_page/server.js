@@ -4,12 +4,14 @@
 // are sent in order until the server has answered. Each names its stroke, so one that comes twice counts once.
 
 const RETRY = 1000; // ms
+const HIDDEN = 2000; // ms between questions of a tab that nobody sees, since a browser has few connections
 const PATIENCE = 30000; // ms for an answer
 const SHELF = `vos-interact ${location.pathname} `;
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-class Refused extends Error {}
+class Refused extends Error {} // asking again would not help
+class Failed extends Error {} // the server says why, and it may get better
 
 export class Server extends EventTarget {
   state = null;
@@ -52,7 +54,7 @@ export class Server extends EventTarget {
     try {
       this.#take(await this.#ask("save", {}));
     } catch (error) {
-      this.#tell("problem", error instanceof Refused ? error.message : "Not saved: the server does not answer.");
+      this.#tell("problem", error instanceof TypeError ? "Not saved: the server does not answer." : error.message);
     }
   }
 
@@ -74,8 +76,9 @@ export class Server extends EventTarget {
     this.#deliver();
   }
 
+  // Whether all is delivered.
   async #deliver() {
-    if (this.#sending) return;
+    if (this.#sending) return false;
     this.#sending = true;
     try {
       while (this.waiting.length) {
@@ -86,6 +89,7 @@ export class Server extends EventTarget {
           if (!(error instanceof Refused)) throw error;
           this.#tell("problem", error.message);
         }
+        this.lost = "";
         this.waiting.shift();
         try {
           localStorage.removeItem(key);
@@ -98,29 +102,31 @@ export class Server extends EventTarget {
       this.#lose(error);
     }
     this.#sending = false;
+    return !this.waiting.length;
   }
 
   async #poll() {
     for (;;) {
       try {
-        const after = this.lost || !this.state ? "" : this.state.revision;
-        this.#take(await this.#ask(`state?after=${after}`));
-        this.#deliver();
+        const after = this.lost || document.hidden || !this.state ? "" : this.state.revision;
+        const state = await this.#ask(`state?after=${after}`);
+        if (await this.#deliver()) this.lost = "";
+        this.#take(state);
       } catch (error) {
         this.#lose(error);
-        await sleep(RETRY);
       }
+      if (this.lost) await sleep(RETRY);
+      else if (document.hidden) await sleep(HIDDEN);
     }
   }
 
-  // Throws Refused where asking again would not help.
   async #ask(path, body) {
     const options = body && { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
     const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
     if (answer.ok) return answer.json();
-    if (answer.status === 403) throw new Error("Another server answers; open the address it printed");
-    if (answer.status >= 500) throw new Error("The server failed");
-    throw new Refused((await answer.json()).error);
+    const { error } = await answer.json().catch(() => ({ error: "The server failed" }));
+    if (answer.status === 403 || answer.status >= 500) throw new Failed(error);
+    throw new Refused(error);
   }
 
   #take(state) {
@@ -128,7 +134,6 @@ export class Server extends EventTarget {
     const [known, newest] = (this.state?.revision ?? "-").split("-");
     const [before, late] = [this.state, born === known && Number(number) < Number(newest)];
     if (!late) this.state = state;
-    this.lost = "";
     if (!late && before && born === known) {
       if (state.problems > before.problems) this.#tell("problem", state.problem);
       if (state.saves > before.saves) this.#tell("note", `Saved in ${state.saved}`);
@@ -137,7 +142,7 @@ export class Server extends EventTarget {
   }
 
   #lose(error) {
-    const known = error.message?.includes("server") ? error.message : "Connection lost";
+    const known = error instanceof Failed ? error.message : "Connection lost";
     if (this.lost !== known) {
       this.lost = known;
       this.#changed();
