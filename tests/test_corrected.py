@@ -90,6 +90,7 @@ def test_a_model_that_takes_masks_is_played_with_and_a_late_object_does_no_harm(
     found = evaluation.score([video], rules, tmp_path / "out")
     assert "corrected masks" in found["protocol"] and rules.name != InteractiveRules(interactions=3).name
     assert found["JF"] == 1  # after as many rounds as frames are annotated, by which time all are given
+    assert found["JF_untouched"] is None
     list(evaluation.write(video, tmp_path / "again"))
     only = moving(tmp_path / "only", annotated=(0, 1), frames=6)
     assert len(list(evaluation.write(only, tmp_path / "again"))) == 6

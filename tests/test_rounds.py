@@ -27,6 +27,7 @@ from vos_lightning.scoring.measures import boundary_f, jaccard
 from vos_lightning.scoring.rules import InteractiveRules
 
 ORACLE = json.loads((Path(__file__).parent / "fixtures" / "interactive.json").read_text())
+
 # --- figures ---------------------------------------------------------------------------------------------
 
 
@@ -122,6 +123,10 @@ def test_each_round_is_on_the_worst_frame_that_is_free_and_is_scored_by_the_meas
         assert following.frame == min(free, key=lambda t: np.mean(scores[t]))
         used.add(following.frame)
     assert used == set(range(4))
+    first_two = interactive.sample_score(truth, rounds[:2])
+    untouched = [t for t in range(4) if t not in {session.told[0].frame, session.told[1].frame}]
+    both = (rounds[1].j + rounds[1].f)[untouched] / 2
+    np.testing.assert_allclose(first_two.untouched, both.mean(axis=0))
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> Callable[[Video], Any]:

@@ -53,6 +53,7 @@ SCORES: dict[str, Type] = {
     **{"AP": (*NUMBER, type(None)), "AP50": (*NUMBER, type(None)), "SBD": NUMBER, "count_error": NUMBER},
     **{"per_image": dict, "per_category": dict},
     **{"AUC": NUMBER, "JF_60s": NUMBER, "JF_first": NUMBER, "rounds": list, "curve": dict},
+    "JF_untouched": (*NUMBER, type(None)),
 }
 # Keys of the rows in a dict or a list of the scores.
 ROWS = {

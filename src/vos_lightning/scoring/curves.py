@@ -18,7 +18,8 @@ THRESHOLD = 60.0  # seconds at which a curve is read off
 class SampleScore:
     """What the rounds of a sample were worth: its R rounds' seconds (R,), and J and F of objects, (R, O).
 
-    published: whether its first scribbles were.
+    published: whether its first scribbles were. untouched: J&F after the last round, (O,), over the frames
+    that no interaction was on; None if there is no such frame.
     """
 
     video: str
@@ -27,6 +28,7 @@ class SampleScore:
     seconds: np.ndarray
     j: np.ndarray
     f: np.ndarray
+    untouched: np.ndarray | None = None
 
     def filled(self, interactions: int) -> "SampleScore":
         """The same with the last round repeated, in no time, for those that are missing; of none, zeros."""
@@ -88,6 +90,7 @@ def summarise(samples: Sequence[SampleScore], interactions: int, seconds: float 
     filled = [sample.filled(interactions) for sample in samples]
     j, f = (np.hstack(m).mean(axis=1).tolist() for m in ([s.j for s in filled], [s.f for s in filled]))
     jf = along.jf[1:-1].tolist()
+    untouched = [s.untouched for s in samples if s.untouched is not None]
     rounds = [
         dict(zip(("JF", "J", "F", "seconds"), row, strict=True))
         for row in zip(jf, j, f, along.seconds[1:-1].tolist(), strict=True)
@@ -99,6 +102,7 @@ def summarise(samples: Sequence[SampleScore], interactions: int, seconds: float 
         "J": j[-1],
         "F": f[-1],
         "JF_first": jf[0],
+        "JF_untouched": float(np.mean(np.hstack(untouched))) if untouched else None,
         "rounds": rounds,
         "curve": {"seconds": along.seconds.tolist(), "JF": along.jf.tolist()},
         "per_object": _per_object(filled),

@@ -188,7 +188,13 @@ def play(
 
 def sample_score(truth: Truth, rounds: Iterable[Round]) -> SampleScore:
     """The score of a sample's rounds, which are taken one by one: means over the annotated frames."""
-    values = [(r.seconds, r.j.mean(axis=0), r.f.mean(axis=0)) for r in rounds]
+    values: list[tuple[float, np.ndarray, np.ndarray]] = []
+    others, untouched = set(truth.frames), None
+    for r in rounds:
+        values.append((r.seconds, r.j.mean(axis=0), r.f.mean(axis=0)))
+        others.discard(r.interaction.frame)
+        rows = [n for n, t in enumerate(truth.frames) if t in others]
+        untouched = (0.5 * r.j + 0.5 * r.f)[rows].mean(axis=0) if rows else None
     seconds, j, f = zip(*values, strict=True) if values else ((), (), ())
     shape = (len(values), len(truth.objects))
     return SampleScore(
@@ -198,4 +204,5 @@ def sample_score(truth: Truth, rounds: Iterable[Round]) -> SampleScore:
         np.array(seconds),
         np.reshape(j, shape),
         np.reshape(f, shape),
+        untouched,
     )

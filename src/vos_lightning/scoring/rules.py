@@ -140,6 +140,7 @@ class InteractiveRules:
     def summary(self, scores: Sequence[curves.SampleScore]) -> dict[str, Any]:
         """AUC, J&F@60s, and J&F, J and F after the last round; J&F after the first (JF_first).
 
+        JF_untouched: J&F after the last round over the frames that no interaction was on; None without such.
         rounds: J&F, J and F after each, with the mean seconds used. curve: its seconds and its J&F.
         per_object: the last round of each, such as bear_1, the mean over the samples of a video.
         """
