@@ -18,6 +18,7 @@ export class Server extends EventTarget {
   lost = "";
   waiting = []; // {key, kind: "strokes" or "undo", body}
   #sending = false;
+  #again = 0;
   #count = 0;
 
   start() {
@@ -100,6 +101,8 @@ export class Server extends EventTarget {
       }
     } catch (error) {
       this.#lose(error);
+      clearTimeout(this.#again); // a question for the state may be open for long
+      this.#again = setTimeout(() => this.#deliver(), RETRY);
     }
     this.#sending = false;
     return !this.waiting.length;
