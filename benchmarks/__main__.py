@@ -9,7 +9,18 @@ from functools import partial
 
 import torch
 
-from benchmarks import agreement, attention, growth, inference, matching, reading, scoring, startup, training
+from benchmarks import (
+    agreement,
+    attention,
+    growth,
+    inference,
+    matching,
+    reading,
+    recurrence,
+    scoring,
+    startup,
+    training,
+)
 from benchmarks.floor import peaks
 from benchmarks.measure import HEADER, Row, line, markdown
 from vos_lightning.configuration import cores
@@ -22,6 +33,7 @@ CPU: Cases = [
     ("training, cpu", training.rows),
     ("the non-local block", attention.rows),
     ("matching", matching.rows),
+    ("recurrence", recurrence.rows),
     ("scoring", scoring.rows),
     ("reading", reading.rows),
     ("start-up", startup.rows),

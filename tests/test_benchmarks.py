@@ -17,6 +17,7 @@ from benchmarks import (
     inference,
     matching,
     reading,
+    recurrence,
     scoring,
     startup,
     training,
@@ -42,11 +43,12 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (partial(training.rows, SMALL, SIZE, batch=2, repeats=1, warmups=1), 2),
         (partial(attention.rows, 2, 16, 5, 7, repeats=1), 1),
         (partial(matching.rows, 2, (16, 28), repeats=1), 2),
+        (partial(recurrence.rows, (4,), (5, 7), repeats=1), 2),
         (partial(scoring.rows, 2, 4, (60, 100), 2, repeats=1), 2),
         (partial(reading.rows, 10, (144, 256), (64, 112), repeats=1), 2),
         (partial(startup.rows, "import json", repeats=1), 2),
     ],
-    ids=["inference", "training", "attention", "matching", "scoring", "reading", "start-up"],
+    ids=["inference", "training", "attention", "matching", "recurrence", "scoring", "reading", "start-up"],
 )
 def test_both_sides_agree(case, rows: int) -> None:
     found = case(processes=False)
