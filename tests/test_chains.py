@@ -228,3 +228,27 @@ def test_the_folder_of_a_pre_training_has_to_be_named(places: list[str], tmp_pat
     real = ["data=davis2017", f"data.root={tmp_path}", *places[1:]]
     with pytest.raises(InputError, match=r"^train\.first_data: data\.root: not set"):
         run_of("experiment=stesa-davis-tuned", *real)
+
+
+def test_a_partner_is_trained_once_and_refines_the_last_masks(
+    places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["model=strnn", f"data.spec={DAVIS}", "data.size=[32,64]", "data.clip_length=2", *places]
+    small = ["model.hidden=4", "model.channels=4", STAGES, "train.max_steps=1", f"run.dir={tmp_path}/own"]
+    partner = ["model=rvos", "model.hidden=16", "data.size=[32,64]", "data.clip_length=2", STAGES]
+    refine = f"predict.refine={json.dumps([*partner, 'train.max_steps=1'])}"
+    plain = train(compose_train([*common, *small]))
+    run = run_of(*common, *small, refine)
+    assert run.partner is not None
+    assert run.training.hash == run_of(*common, *small).training.hash
+    assert run.evaluation.identity["partner"] == run.partner.evaluation.hash
+    capsys.readouterr()
+    refined = train(compose_train([*common, *small, refine]))
+    said = capsys.readouterr().out
+    assert "trained already, scores" in said and "partner: trains" in said
+    a, b = (result["scores"]["rounds"] for result in (plain, refined))
+    assert [r["JF"] for r in a[:-1]] == [r["JF"] for r in b[:-1]] and a[-1]["JF"] != b[-1]["JF"]
+    again = train(compose_train([*common, *small, refine, "predict.penalty=2"]))
+    assert "trains;" not in capsys.readouterr().out and again["checkpoint"] == refined["checkpoint"]
+    with pytest.raises(InputError, match="needs a run whose network takes the masks"):
+        train(compose_train([*common, *small, refine.replace('"model=rvos"', '"model=rvos_zero_shot"')]))

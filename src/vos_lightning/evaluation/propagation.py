@@ -37,6 +37,11 @@ class Prediction:
     tf32: Annotated[bool, TRUTH] = False
     precision: Annotated[str, choice("fp32", "bf16")] = "fp32"
 
+    @property
+    def partner(self) -> tuple[str, ...] | None:
+        """Overrides of another run whose trained network helps this one's; None where none does."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPrediction(Prediction):

@@ -105,6 +105,13 @@ class Model(ABC):
     def evaluation(self, network: Any, experiment: "Experiment", device: torch.device | str) -> Evaluation:
         """The trained network made ready on a device; `network` stays as it is."""
 
+    def partnered(self, evaluation: Any, partner: Evaluation) -> Evaluation:
+        """An evaluation with the help of another run's, where `Prediction.partner` names one.
+
+        Raises InputError for a run whose network cannot help.
+        """
+        raise NotImplementedError
+
     def released(self, folder: Path) -> Mapping[str, Tensor] | None:
         """The authors' released weights in a folder, by the names of this network; None if it holds none."""
         return None

@@ -44,7 +44,7 @@ RESULT: dict[str, Type] = {
     **{"code_version": str, "config_hash": str, "data_version": dict, "split": str},
     **{"checkpoint": str, "checkpoint_hash": str, "device": str, "timings": list},
 }
-WORDS = {"training": "training", "first": "first run"}
+WORDS = {"training": "training", "first": "first run", "partner": "partner"}
 NEEDED = {"training.json": len(TRAINED) - 1, "result.json": len(RESULT)}
 # Types in the scores of a result.json; the protocol is always there.
 SCORES: dict[str, Type] = {
@@ -219,7 +219,8 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
 
 
 def changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, list[str]]:
-    """In what two identities differ: names by `fields`, `data`, `sources`, `training` or `first`."""
+    """In what two identities differ: names by `fields`, `data`, `sources`, `training`, `first` or
+    `partner`."""
     before, now = flatten(there), flatten(here)
     found: dict[str, list[str]] = {}
     for key in sorted(before.keys() | now.keys()):

@@ -34,13 +34,14 @@ class Run:
     """A run on the data and with the sources as they are now.
 
     settings: its configuration. training, evaluation: its folders. first: the run whose weights its training
-    starts from, if there is one.
+    starts from, if there is one. partner: the run whose network helps its predictions, if there is one.
     """
 
     settings: Settings
     training: TrainingFolder
     evaluation: EvaluationFolder
     first: "Run | None"
+    partner: "Run | None" = None
 
     @classmethod
     def of(cls, settings: Settings, known: dict[Any, str] | None = None) -> "Run":
@@ -57,10 +58,11 @@ class Run:
         names = f"{experiment.data_set.name}-{experiment.fields.name}-s{experiment.seed}"
         folder = Path(machine.dir or Path(machine.root) / f"{names}-{content_hash(identity)}")
         training = TrainingFolder(folder, identity)
-        scored = evaluation_identity(experiment, training, known)
+        partner = partner_run(settings, known)
+        scored = evaluation_identity(experiment, training, partner, known)
         split = experiment.data_set.score_split
         evaluation = EvaluationFolder(folder / f"{split}-{content_hash(scored)}", scored)
-        return cls(settings, training, evaluation, first)
+        return cls(settings, training, evaluation, first, partner)
 
     @classmethod
     def named(cls, settings: Settings, training: str, evaluation: str) -> "Run":
@@ -127,6 +129,25 @@ def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
 
 
+def partner_run(settings: Settings, known: dict[Any, str]) -> Run | None:
+    """The run that predict's partner composes, on this one's data, scale and seed; None if there is none.
+
+    Raises InputError, which begins with the overrides, for a configuration that cannot be used.
+    """
+    experiment, machine = settings.experiment, settings.machine
+    overrides = experiment.prediction.partner
+    if overrides is None:
+        return None
+    cfg = compose_train([f"scale={machine.scale}", f"data={experiment.data_set.name}", *overrides])
+    with open_dict(cfg):
+        cfg.seed, cfg.data = experiment.seed, OmegaConf.merge(cfg.data, as_plain(experiment.data_set))
+    try:
+        composed = read_settings(cfg).experiment
+    except InputError as error:
+        raise InputError(f"{' '.join(overrides)}: {error}") from error
+    return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
+
+
 def _own_data(cfg: DictConfig, place: list[str], first: Sequence[str]) -> dict[str, Any]:
     """What a run's overrides, experiment and schedule say of data that its data set and scale do not."""
     choices = cfg.hydra.runtime.choices
@@ -154,9 +175,9 @@ def training_identity(experiment: Experiment, first: Run | None, known: dict[Any
 
 
 def evaluation_identity(
-    experiment: Experiment, training: TrainingFolder, known: dict[Any, str]
+    experiment: Experiment, training: TrainingFolder, partner: Run | None, known: dict[Any, str]
 ) -> dict[str, Any]:
-    """What decides an evaluation's scores: its training, fields, data and sources."""
+    """What decides an evaluation's scores: its training, fields, data and sources, and its partner."""
     data_set, every = experiment.data_set, experiment.prediction.all_frames
     split = data_set.score_split
     trained, fields = _fields(experiment, SCORING), _fields(experiment)
@@ -164,12 +185,13 @@ def evaluation_identity(
         node: {key: value for key, value in fields[node].items() if key not in trained[node]}
         for node in ("data", "model")  # whose other fields are part of the training
     }
-    return {
+    identity = {
         "fields": {**scored, "predict": fields["predict"]},
         "data": {split: _version(data_set, split, every, known)},
         "sources": evaluation_sources(experiment),
         "training": training.hash,
     }
+    return identity if partner is None else identity | {"partner": partner.evaluation.hash}
 
 
 def _fields(experiment: Experiment, *aside: str) -> dict[str, dict[str, Any]]:

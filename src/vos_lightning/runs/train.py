@@ -19,6 +19,7 @@ from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import load_strictly, read_model_weights, weights_hash
+from vos_lightning.models.interface import Evaluation
 from vos_lightning.models.training import TrainingModule
 from vos_lightning.processes import Interrupted, Interruption
 from vos_lightning.runs.callbacks import Progress, say
@@ -65,9 +66,11 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     else:
         if run.training.outcome() is not None:
             say(f"{name}: trained already, scores; {why_evaluate(run.evaluation)}.")
-        elif run.first is not None:
-            _build(run, waiting)  # so that its own bad input costs no training of another
-            _train_first(run.first, f"{name}, first run", position)
+        first = run.first if run.training.outcome() is None else None
+        for what, other in (("first run", first), ("partner", run.partner)):
+            if other is not None:
+                _build(run, waiting)  # so that its own bad input costs no training of another
+                _train_first(other, f"{name}, {what}", position)
         work = _build(run, waiting)
         with _logger(run) as logger:
             outcome = _fitted(run, work, Progress(name, position), logger)
@@ -118,7 +121,7 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     else:
         network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
-    experiment.model.evaluation(network, experiment, "cpu")
+    _evaluation(run, network, torch.device("cpu"))
     rules = experiment.rules
     for samples, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
         experiment.examples.check(samples, slots, loading.cache, split or "")
@@ -129,8 +132,22 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     return Work(module, data, scored, rules, device)
 
 
+def _evaluation(run: Run, network: nn.Module, device: torch.device) -> Evaluation:
+    """A run's network made ready, and its partner's with it, which has no weights before it is trained."""
+    experiment = run.settings.experiment
+    evaluation = experiment.model.evaluation(network, experiment, device)
+    if run.partner is None:
+        return evaluation
+    other, trained = run.partner.settings.experiment, run.partner.training.outcome() is not None
+    if trained:
+        partner = build_network(other, scored_checkpoint(run.partner.training))
+    else:
+        partner = other.model.network(without_weights(other.fields))
+    return experiment.model.partnered(evaluation, other.model.evaluation(partner, other, device))
+
+
 def _train_first(first: Run, name: str, position: int) -> None:
-    """Trains the run from whose weights another one starts; nothing is scored."""
+    """Trains a run whose weights another one needs; nothing is scored."""
     first.training.check()
     if first.training.outcome() is not None:
         return
@@ -196,7 +213,7 @@ def _evaluated(
             started = time.monotonic()
             restart_peak_memory(work.device)
             choose_arithmetic(experiment.prediction.tf32)
-            evaluation = experiment.model.evaluation(work.network, experiment, work.device)
+            evaluation = _evaluation(run, work.network, work.device)
             scores = evaluation.score(work.scored, work.rules, folder.masks)
             result = {
                 "scores": scores,
@@ -281,7 +298,7 @@ def _with_submission(run: Run, result: dict[str, Any], waiting: Sequence[Sample]
             torch.set_num_threads(machine.threads)
             choose_arithmetic(experiment.prediction.tf32)
             device = choose_device(machine.accelerator, machine.device)
-            evaluation = experiment.model.evaluation(network, experiment, device)
+            evaluation = _evaluation(run, network, device)
             result = {**result, "submission": str(evaluation.submit(waiting, folder.archive(split)))}
             write_json(folder.path / "result.json", result)
     except InputError as error:
