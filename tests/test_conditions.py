@@ -14,10 +14,12 @@ import torch
 from helpers import boxes, noise, written
 from vos_lightning.configuration import compose_train
 from vos_lightning.data.object_clips import Draw
+from vos_lightning.data.scribbles import Interaction, Scribble
 from vos_lightning.data.video_frames import frames_of
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.evaluation.instances import InstanceEvaluation
+from vos_lightning.evaluation.rounds import RoundsEvaluation
 from vos_lightning.evaluation.videos import VideoEvaluation
 from vos_lightning.fields import Where, fields_of
 from vos_lightning.models.catalogue import MODELS
@@ -31,6 +33,7 @@ SMALLER = {
     "s2s": ["model.hidden=16"],
     "rsis": ["model.hidden=16"],
     "ris": ["model.hidden=8"],
+    "strnn": ["model.hidden=8", "model.channels=8"],
 }
 VALUES = [True, False, 3, 1, 2, 0.9, (64, 96), "deeplabv3_resnet50", "none"]  # some of each kind but choices
 
@@ -60,7 +63,7 @@ CASES = [
     if not case.where.other.startswith("train.")
 ]
 # Of an example of the data set of training.
-KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3), "rsis": (0, 0), "ris": (0, 0)}
+KEYS: dict[str, Any] = {"rvos": (0, 0), "s2s": Draw(0, 0, 3), "rsis": (0, 0), "ris": (0, 0), "strnn": (0, 0)}
 LOSSES: dict[str, Callable[[Any, Any], torch.Tensor]] = {
     "rvos": lambda module, clip: module.clip_loss(clip, "inferred")[0],
     "s2s": lambda module, clip: module.clip_loss(clip)[0],
@@ -68,6 +71,7 @@ LOSSES: dict[str, Callable[[Any, Any], torch.Tensor]] = {
         terms_of(module.found(batch, 2), batch, module.training_fields.stop_balance), module.course.ever
     ),
     "ris": lambda module, batch: module.losses_of(batch, 2)[0],
+    "strnn": lambda module, clip: module.clip_loss(clip, 0),
 }
 
 
@@ -115,6 +119,9 @@ def outcome(experiment: Experiment, video: Video) -> dict[str, torch.Tensor]:
         frames = [video.frame(t) for t in range(len(video))]
         soft = torch.stack(list(evaluation.propagation.probabilities(frames, video.given())))
         found = {"soft": soft, "merged": torch.from_numpy(np.stack(list(evaluation.masks(video))))}
+    elif isinstance(evaluation, RoundsEvaluation):
+        scribble = Scribble(np.array([[0.1, 0.2], [0.3, 0.7]]), 1)
+        found = {"masks": torch.from_numpy(evaluation.session(video).answer(Interaction(0, (scribble,))))}
     else:
         assert isinstance(evaluation, InstanceEvaluation)
         sample = frames_of([video], 1, experiment.data_set.categories)[-1]

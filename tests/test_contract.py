@@ -19,7 +19,7 @@ from vos_lightning.configuration import CONF, compose_train
 from vos_lightning.data.images import read_mask
 from vos_lightning.data.instances import Detections, Image
 from vos_lightning.data.video_frames import frames_of
-from vos_lightning.data.videos import Video
+from vos_lightning.data.videos import Given, Video
 from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.models.catalogue import MODELS, all_models
@@ -41,6 +41,7 @@ SMALLER = {
     "s2s": ["model.hidden=16", "data.samples=6"],
     "rsis": ["model.hidden=16"],
     "ris": ["model.hidden=8"],
+    "strnn": ["model.hidden=8", "model.channels=8", "model.level=res4"],
 }
 SPEC = "{seed: 0, train: 3, val: 1, test: 1, frames: 5, height: 32, width: 64}"
 DATA = ["data.size=[32,64]", "data.batch_size=2", "data.val_clips=2", f"data.spec={SPEC}"]
@@ -90,11 +91,19 @@ def samples(video: Video) -> dict[type, Video | Image]:
     return {Video: video, Image: image}
 
 
-def check_masks(video: Video, masks: list[np.ndarray], folder: Path) -> None:
+def timeless(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores without those of rounds that depend on how long a model took."""
+    kept = {key: value for key, value in scores.items() if key not in ("AUC", "JF_60s", "curve")}
+    rounds = [{**found, "seconds": 0} for found in scores.get("rounds", [])]
+    return kept | {"rounds": rounds}
+
+
+def check_masks(video: Video, masks: list[np.ndarray], folder: Path, given: Given) -> None:
     """Checks what was found along a video against what was written."""
     assert [(mask.shape, mask.dtype) for mask in masks] == [((40, 72), np.uint8)] * 5
     assert set(np.unique(masks)) <= {0, 1, 2}
-    np.testing.assert_array_equal(masks[0], video.mask(0))
+    if given.has_masks:
+        np.testing.assert_array_equal(masks[0], video.mask(0))
     for path, mask in zip(sorted((folder / video.name).iterdir()), masks, strict=True):
         np.testing.assert_array_equal(read_mask(path), mask)
 
@@ -129,8 +138,10 @@ def test_a_configuration_composes_builds_and_segments(
     before = {key: value.clone() for key, value in network.state_dict().items()}
     evaluation = small.model.evaluation(network, small, "cpu")
     found = list(evaluation.write(samples[kind], tmp_path / "found"))
-    (check_masks if kind is Video else check_detections)(samples[kind], found, tmp_path / "found")
-    if kind is Image:  # a model that finds no categories says 0
+    if kind is Video:
+        check_masks(samples[kind], found, tmp_path / "found", small.given)
+    else:  # a model that finds no categories says 0
+        check_detections(samples[kind], found, tmp_path / "found")
         assert ((found[0].categories > 0) == small.model.classifies(small.fields)).all()
     assert [timing.frames for timing in evaluation.timings] == [len(found)]
     assert before.keys() == network.state_dict().keys()
@@ -159,7 +170,7 @@ def test_it_trains_resumes_to_the_same_weights_and_is_read_back(
         with pytest.raises(RuntimeError, match="interrupted"):
             train(broken)
     assert Run.of(read_settings(broken)).training.status()["step"] == 3  # the end of the first epoch
-    assert train(broken)["scores"] == result["scores"]
+    assert timeless(train(broken)["scores"]) == timeless(result["scores"])
     a, b = (read_model_weights(tmp_path / name / "last.ckpt") for name in ("whole", "broken"))
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 

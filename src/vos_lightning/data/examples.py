@@ -145,12 +145,12 @@ class Clips(Examples):
 
 @dataclass(frozen=True, kw_only=True)
 class Windows(Clips):
-    """Windows of a video with all of its objects, each frame in one window at most.
+    """Windows of a video with all of its objects, each frame in one window at most."""
 
-    weigh_absent: see `ClipDataset`.
-    """
-
-    weigh_absent: Annotated[bool, TRUTH] = True
+    @property
+    def weighs_absent(self) -> bool:
+        """See `weigh_absent` of `ClipDataset`."""
+        return True
 
     def training(self, samples: list[Video], slots: int, seed: int, cache: FrameCache | None) -> ClipDataset:
         """The windows, augmented."""
@@ -178,7 +178,19 @@ class Windows(Clips):
         cache: FrameCache | None,
     ) -> ClipDataset:
         length = self.frames
-        return ClipDataset(videos, self.size, length, slots, augmentation, seed, cache, self.weigh_absent)
+        return ClipDataset(videos, self.size, length, slots, augmentation, seed, cache, self.weighs_absent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeighedWindows(Windows):
+    """The same for losses in which an object may count where it is not seen; `ClipDataset` explains the field."""
+
+    weigh_absent: Annotated[bool, TRUTH] = True
+
+    @property
+    def weighs_absent(self) -> bool:
+        """See `ClipDataset`."""
+        return self.weigh_absent
 
 
 @dataclass(frozen=True, kw_only=True)

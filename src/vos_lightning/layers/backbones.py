@@ -126,36 +126,55 @@ class Backbone(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """The encoder of setting 3 runs the dilated backbone of torchvision's DeepLabV3.
+    """torchvision's DeepLabV3 without its classification layer, or the dilated backbone of it alone.
 
-    It was trained for semantic segmentation, and further training leaves it as it is.
+    It was trained for semantic segmentation.
 
     Args:
         name: The network is deeplabv3_resnet50, deeplabv3_resnet101, or for CPUs
             deeplabv3_mobilenet_v3_large.
         weights: They come from `coco` (torchvision's COCO_WITH_VOC_LABELS_V1) or from a state dict, whose
             path is given; `none` leaves them random.
+        field: The field of the configuration that names the network.
+        head: If true, the features are those that the classification layer reads, behind the pyramid of
+            dilated convolutions; if false, those of the backbone.
+        frozen: If true, further training leaves it as it is, statistics included (S2S, setting 3).
 
     Raises:
         InputError: The name is unknown, or the weights cannot be had or do not fit.
     """
 
-    def __init__(self, name: str, weights: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: str,
+        field: str = "model.deeplab_network",
+        head: bool = False,
+        frozen: bool = True,
+    ) -> None:
         super().__init__()
         channels = {"resnet50": 2048, "resnet101": 2048, "mobilenet_v3_large": 960}
-        one_of("model.deeplab_network", name, [f"deeplabv3_{network}" for network in channels])
-        self.out_channels = channels[name.removeprefix("deeplabv3_")]
+        one_of(field, name, [f"deeplabv3_{network}" for network in channels])
         options = {"weights_backbone": None, "aux_loss": weights != "none" or None}
-        self.body = _with_weights(name, weights, "coco", **options).get_submodule("backbone")
-        replace_batch_norms(self, "frozen")
-        self.requires_grad_(False)
+        network = _with_weights(name, weights, "coco", **options)
+        self.body = network.get_submodule("backbone")
+        self.out_channels = channels[name.removeprefix("deeplabv3_")]
+        if head:
+            classifier = network.get_submodule("classifier")
+            assert isinstance(classifier, nn.Sequential)
+            self.head = nn.Sequential(*list(classifier)[:-1])
+            self.out_channels = 256  # of every DeepLabV3 of torchvision
+        if frozen:
+            replace_batch_norms(self, "frozen")
+            self.requires_grad_(False)
 
     def forward(self, images: Tensor, frames: int = 1) -> Tensor:
         """Gives the deepest features of images (N, 3, H, W), at 1/8 or, of MobileNet, 1/16 of their size.
 
-        However many frames the images are of, its frozen statistics make the result the same.
+        However many frames the images are of, frozen statistics make the result the same.
         """
-        return self.body(images)["out"]
+        features = self.body(images)["out"]
+        return self.head(features) if hasattr(self, "head") else features
 
 
 def _as_convolution(layer: nn.Module) -> nn.Conv2d:

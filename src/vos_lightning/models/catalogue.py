@@ -9,8 +9,9 @@ from vos_lightning.models.ris.model import MODEL as RIS
 from vos_lightning.models.rsis.model import MODEL as RSIS
 from vos_lightning.models.rvos.model import MODEL as RVOS
 from vos_lightning.models.s2s.model import MODEL as S2S
+from vos_lightning.models.strnn.model import MODEL as STRNN
 
-MODELS: dict[str, Model] = {"rvos": RVOS, "s2s": S2S, "rsis": RSIS, "ris": RIS}
+MODELS: dict[str, Model] = {"rvos": RVOS, "s2s": S2S, "rsis": RSIS, "ris": RIS, "strnn": STRNN}
 
 
 def model_named(name: str) -> Model:

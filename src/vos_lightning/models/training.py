@@ -18,7 +18,7 @@ from torchmetrics import MeanMetric
 
 from vos_lightning.errors import InputError
 from vos_lightning.fields import ASIDE, TRUTH, WEIGHTS, WORD, Where, choice, list_of, or_null, real, whole
-from vos_lightning.layers.backbones import Backbone
+from vos_lightning.layers.backbones import Backbone, DeepLab
 
 STABLE = 0.01  # share by which a mean loss must fall to count as falling
 
@@ -250,7 +250,8 @@ class TrainingModule(LightningModule):
     def optimizer(self, fused: bool = True) -> Adam:
         """Adam over the backbones' parameters and over all others."""
         settings = self.optimisation
-        inside = {id(p) for m in self.model.modules() if isinstance(m, Backbone) for p in m.parameters()}
+        backbones = [m for m in self.model.modules() if isinstance(m, Backbone | DeepLab)]
+        inside = {id(p) for m in backbones for p in m.parameters()}
         groups = [
             {"params": [p for p in self.model.parameters() if id(p) not in inside], "lr": settings.lr},
             {"params": [p for p in self.model.parameters() if id(p) in inside], "lr": settings.backbone_lr},

@@ -12,7 +12,7 @@ from typing import Any
 
 from vos_lightning.errors import InputError
 from vos_lightning.fields import shown
-from vos_lightning.report.plots import EpochCurve, epoch_curves, loss_curves, position_curves
+from vos_lightning.report.plots import EpochCurve, epoch_curves, loss_curves, position_curves, round_curves
 from vos_lightning.report.spec import StripFields
 from vos_lightning.report.strips import strips
 from vos_lightning.report.tables import Table
@@ -89,6 +89,24 @@ def _instances(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
     return [f"J and F by the number of objects in the video ({source})", "", as_text(columns, lines)]
 
 
+def _rounds(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
+    """J&F after each of the rounds with a user, and the seconds until then."""
+    found = _scores(runs, "rounds")
+    if not found:
+        return []
+    lines = [
+        [label, what, *(f"{scale * r[key]:.1f}" for r in rounds)]
+        for label, rounds in found.items()
+        for what, key, scale in (("J&F", "JF", 100), ("seconds", "seconds", 1))
+    ]
+    curves = {
+        label: ([r["seconds"] for r in rounds], [r["JF"] for r in rounds]) for label, rounds in found.items()
+    }
+    round_curves(path, curves)
+    columns = ["", "after round", *(str(n + 1) for n in range(max(map(len, found.values()))))]
+    return [f"J&F over the seconds of the model ({source}): {path}", "", as_text(columns, lines)]
+
+
 def _losses(runs: Mapping[str, Run], path: Path, source: str) -> list[str]:
     """The training loss over iterations."""
     curves = {}
@@ -154,6 +172,7 @@ def _read(path: Path, columns: tuple[str, str]) -> list[tuple[float, float]]:
 REPORTS: dict[str, Callable[[Mapping[str, Run], Path, str], list[str]]] = {
     "position": _position,
     "instances": _instances,
+    "rounds": _rounds,
     "losses": _losses,
     "epochs": _epochs,
 }

@@ -92,6 +92,26 @@ def loss_curves(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence
     _save(figure, path, *axes.get_legend_handles_labels())
 
 
+def round_curves(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Draws J&F after each round with a user over the seconds until then, on a logarithmic scale.
+
+    Args:
+        path: where the PNG is written.
+        curves: label -> seconds and J&F, equally many.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    figure = _figure(6.4, 3.8)
+    axes = figure.subplots()
+    for label, (seconds, values) in curves.items():
+        axes.plot(seconds, values, marker="o", markersize=4, label=label)
+    axes.set(xlabel="seconds of the model, all rounds so far", ylabel="J&F", ylim=(0, 1), xscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    _tidy(axes)
+    _save(figure, path, *axes.get_legend_handles_labels())
+
+
 def epoch_curves(path: Path, panels: Mapping[str, Mapping[str, EpochCurve]]) -> None:
     """Draws losses over epochs, solid of training and dashed of validation (STESA-GRU, Figs. 4 to 7).
 

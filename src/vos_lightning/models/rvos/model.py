@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vos_lightning.data.examples import WeighedWindows
 from vos_lightning.data.videos import Given
 from vos_lightning.evaluation.corrected import evaluation_along, given_in
 from vos_lightning.layers.inference import for_inference
@@ -22,6 +23,7 @@ class RVOSModel(Model):
     """See `interface.Model`."""
 
     fields = RVOSFields
+    examples = WeighedWindows
     training = ClipTraining
     prediction = MaskPrediction
     tags = ("cell", "nonlocal_position")
