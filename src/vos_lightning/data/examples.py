@@ -183,7 +183,7 @@ class Windows(Clips):
 
 @dataclass(frozen=True, kw_only=True)
 class WeighedWindows(Windows):
-    """The same for losses in which an object may count where it is not seen; `ClipDataset` explains the field."""
+    """The same for losses where an object may count unseen; `ClipDataset` explains the field."""
 
     weigh_absent: Annotated[bool, TRUTH] = True
 
