@@ -82,6 +82,7 @@ export class Server extends EventTarget {
     if (this.#sending) return false;
     this.#sending = true;
     try {
+      if (this.lost) this.#take(await this.#ask("state"));
       while (this.waiting.length) {
         const { key, kind, body } = this.waiting[0];
         try {
@@ -136,12 +137,23 @@ export class Server extends EventTarget {
     const [born, number] = state.revision.split("-");
     const [known, newest] = (this.state?.revision ?? "-").split("-");
     const [before, late] = [this.state, born === known && Number(number) < Number(newest)];
+    if (before && born !== known) this.#rename(before, state);
     if (!late) this.state = state;
     if (!late && before && born === known) {
       if (state.problems > before.problems) this.#tell("problem", state.problem);
       if (state.saves > before.saves) this.#tell("note", `Saved in ${state.saved}`);
     } else if (!late && state.problem) this.#tell("problem", state.problem);
     this.#changed();
+  }
+
+  // A server that was started again has other ids for the strokes; undos that wait mean the same lines.
+  #rename(before, state) {
+    const line = ({ frame, object, path }) => JSON.stringify([frame, object, path]);
+    const ids = new Map(state.strokes.map((stroke) => [line(stroke), stroke.id]));
+    const lines = new Map(before.strokes.map((stroke) => [stroke.id, line(stroke)]));
+    for (const { kind, body } of this.waiting) {
+      if (kind === "undo") body.id = ids.get(lines.get(body.id)) ?? body.id;
+    }
   }
 
   #lose(error) {
