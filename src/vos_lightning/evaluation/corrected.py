@@ -61,7 +61,7 @@ class CorrectedSession:
 
     def undo(self) -> np.ndarray:
         """See `rounds.Session.undo`."""
-        self.corrected.pop()
+        del self.corrected[-1:]
         return self.stretches.masks(dict(self.corrected))
 
 
