@@ -7,6 +7,7 @@ from torch import Tensor
 
 from benchmarks.measure import Row, Setup, Work, alternate
 from vos_lightning.layers.dag_rnn import DIRECTIONS, SpatioTemporalRNN
+from vos_lightning.runs.memory import keep_freed_memory
 
 CHANNELS = 64
 
@@ -40,6 +41,8 @@ class ByCell(SpatioTemporalRNN):
 def sweep(layer: type[SpatioTemporalRNN], hidden: int, size: tuple[int, int], learns: bool) -> Work:
     """Work that runs a layer on one map in one thread; it returns y, or with `learns` a gradient."""
     torch.set_num_threads(1)
+    if layer is SpatioTemporalRNN:
+        keep_freed_memory()
     torch.manual_seed(0)
     made = layer(CHANNELS, hidden, CHANNELS)
     x = torch.randn(1, CHANNELS, *size)

@@ -94,13 +94,13 @@ class Sweep(torch.autograd.Function):
         waves = _by_wave(x.index_select(0, order.waves), order)
         buffer = x.new_zeros(DIRECTIONS, order.rows, x.shape[1])
         own, *before = _stretches(buffer, order, predecessors)
-        act, sums = ACTIVATIONS[activation], []
+        act, keeps, sums = ACTIVATIONS[activation], any(ctx.needs_input_grad), []
         for cells, a, (first, second, *third) in zip(own, waves, zip(*before, strict=True), strict=True):
             p = first + second
             for other in third:
                 p.add_(other)
             act(a.baddbmm_(p, kernel), out=cells)
-            if any(ctx.needs_input_grad):
+            if keeps:
                 sums.append(p.flatten(0, 1))
         h = buffer.flatten(0, 1).index_select(0, order.places)
         ctx.save_for_backward(h, kernel, *sums)

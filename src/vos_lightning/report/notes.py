@@ -55,7 +55,9 @@ def _condition(run: Run) -> str:
         start = f"the run of {' '.join([*(training.first_data or ()), *training.first])}"
         if before := _before(run):
             start += f" ({'; before that on '.join(map(_course, before))})"
-    parts = [experiment.fields.summary, *([f"started from {start}"] if start else [])]
+    partner = experiment.prediction.partner
+    helped = [f"helped by the run of {' '.join(partner)}"] if partner else []
+    parts = [experiment.fields.summary, *([f"started from {start}"] if start else []), *helped]
     if training.max_steps == 0:
         return ", ".join([*parts, "not trained further"])
     return ", ".join([*parts, _training(experiment)])
