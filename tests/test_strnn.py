@@ -10,7 +10,8 @@ from scipy.linalg import lstsq
 
 from helpers import boxes, noise, written
 from vos_lightning.data.clips import Clip, to_network
-from vos_lightning.data.scribbles import Interaction, Scribble
+from vos_lightning.data.images import resize_labels
+from vos_lightning.data.scribbles import Interaction, Scribble, scribbled_ids
 from vos_lightning.data.videos import Video
 from vos_lightning.errors import InputError
 from vos_lightning.layers.dag_rnn import SpatioTemporalRNN
@@ -51,7 +52,7 @@ def test_the_loss_is_equation_4() -> None:
         for a in anchors
     ]
     found = pull_and_push(*map(torch.from_numpy, (anchors, positive, negative)), 0.3)
-    assert float(found) == pytest.approx(np.mean(costs), rel=1e-10)
+    assert float(found) == pytest.approx(np.mean(costs), rel=1e-6)
 
 
 def fields(**given: object) -> STRNNFields:
@@ -151,6 +152,62 @@ def test_undo_brings_back_what_was_there(video: Video) -> None:
 def test_one_sided_scribbles_give_masks(video: Video, scribbles: tuple[Scribble, ...]) -> None:
     masks = session(video).answer(Interaction(2, scribbles))
     assert masks.shape == (9, *SIZE) and set(np.unique(masks)) <= {0, *(s.id for s in scribbles)}
+
+
+def test_samples_are_those_of_section_2_3(video: Video) -> None:
+    asked = session(video, level="res2")
+    size, margin = (64, 96), 1.2
+    rounds = [
+        (0, BOTH),
+        (8, (line(1, (15, 35), (15, 45)), line(0, (2, 2), (2, 9)))),
+        (8, (line(2, (30, 12), (36, 28)),)),
+    ]
+    before = np.zeros((9, *SIZE), np.uint8)
+    counts = np.zeros(2, int)
+    for number, (t, scribbles) in enumerate(rounds):
+        masks = asked.answer(Interaction(t, scribbles)).copy()
+        samples = asked.samples[-1]
+        ids = np.full(size, -1)
+        ids[samples.pixels] = samples.ids
+        drawn = scribbled_ids(scribbles, size)
+        np.testing.assert_array_equal(ids[drawn >= 0], drawn[drawn >= 0])
+        rows, columns = np.nonzero(samples.pixels & (drawn < 0))
+        assert len(rows) and (ids[rows, columns] == 0).all()
+        for scribble in scribbles:
+            low, high = scribble.path.min(0) * (95, 63), scribble.path.max(0) * (95, 63)
+            far = np.abs(np.stack([columns, rows], 1) - (low + high) / 2) - margin * (high - low) / 2
+            assert (far.max(1) > 0).all()
+        assert not np.asarray(resize_labels(before[t], size))[rows, columns].any()
+        if number == 2:
+            assert not asked.samples[1].drawn[rows, columns].any()
+        counts += (samples.ids > 0).sum(), (samples.ids == 0).sum()
+        assert counts[0] == counts[1]
+        before = masks
+
+
+def test_two_networks_vote_by_their_mean_scores(video: Video) -> None:
+    both = session(video, ensemble=True, level="res2")
+    masks = both.answer(Interaction(0, BOTH))
+    (samples,) = both.samples
+    scores = []
+    for maps, x in zip(both.features, samples.features, strict=True):
+        truth = torch.nn.functional.one_hot(samples.ids, 3).double()
+        gram = x.double().T @ x.double() + torch.eye(x.shape[1])
+        layer = torch.linalg.solve(gram, x.double().T @ truth).float()
+        found = torch.einsum("tchw,ck->tkhw", maps, layer)
+        scores.append(torch.nn.functional.interpolate(found, SIZE, mode="bilinear"))
+    assert (torch.stack(scores).mean(0).argmax(1).numpy() != masks).mean() < 1e-3
+    assert all((score.argmax(1).numpy() != masks).mean() > 1e-3 for score in scores)
+
+
+def test_the_loss_does_not_lose_small_distances_in_mixed_precision() -> None:
+    rng = torch.Generator().manual_seed(0)
+    middle = 10 * torch.randn(16, generator=rng)
+    parts = [(middle + 0.1 * torch.randn(n, 16, generator=rng)) for n in (5, 7, 6)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pull_and_push(*parts, 1e-6)
+    truth = pull_and_push(*(part.double() for part in parts), 1e-6)
+    assert float(found) == pytest.approx(float(truth), rel=1e-3)
 
 
 def test_a_refused_interaction_changes_nothing(video: Video) -> None:

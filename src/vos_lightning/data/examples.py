@@ -183,7 +183,7 @@ class Windows(Clips):
 
 @dataclass(frozen=True, kw_only=True)
 class WeighedWindows(Windows):
-    """The same for losses where an object may count unseen; `ClipDataset` explains the field."""
+    """Windows for losses with a weight for each object and frame; `ClipDataset` explains the field."""
 
     weigh_absent: Annotated[bool, TRUTH] = True
 

@@ -171,7 +171,7 @@ class DeepLab(nn.Module):
     def forward(self, images: Tensor, frames: int = 1) -> Tensor:
         """Gives the deepest features of images (N, 3, H, W), at 1/8 or, of MobileNet, 1/16 of their size.
 
-        However many frames the images are of, frozen statistics make the result the same.
+        `frames` is there for what calls backbones of any kind; nothing here depends on it.
         """
         features = self.body(images)["out"]
         return self.head(features) if hasattr(self, "head") else features

@@ -43,7 +43,8 @@ def sweep_order(height: int, width: int, batch: int, device: torch.device) -> Or
     """The order for B maps of a size."""
     tops = [max(0, s - width + 1) for s in range(height + width - 1)]
     lengths = [min(height - 1, s) - top + 1 for s, top in enumerate(tops)]
-    # Two anti-diagonals without cells stand before the first, so that its row of zeros is the fifth.
+    # Rows 0 to 3 are zeros around two anti-diagonals without cells, of which the first ones with cells hear;
+    # row 4 is the one before the first anti-diagonal.
     starts = [5 + sum(lengths[:s]) + 2 * s for s in range(len(lengths))]
     rows = starts[-1] + lengths[-1] + 1
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated, Any, ClassVar, NamedTuple
 
+import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -182,6 +183,15 @@ class TrainingModule(LightningModule):
         fields = self.training_fields
         steps = self.trainer.datamodule.train_batches * fields.epochs  # type: ignore[attr-defined]
         self.total_steps = steps if fields.max_steps < 0 else min(steps, fields.max_steps)
+
+    @property
+    def step_seed(self) -> int:
+        """What decides the draws of a step: the run's seed and the step."""
+        return int(self.trainer.datamodule.seed) * 2**24 + self.global_step  # type: ignore[attr-defined]
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Seeds dropout and the like for a step, so that a resumed run draws the same."""
+        torch.manual_seed(self.step_seed)
 
     def on_train_epoch_start(self) -> None:
         """Clears Adam's moments where a new stage begins, and not where a run goes on inside it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vos_lightning.configuration import compose_train
@@ -132,19 +133,19 @@ def first_run(settings: Settings, known: dict[Any, str]) -> Run | None:
 def partner_run(settings: Settings, known: dict[Any, str]) -> Run | None:
     """The run that predict's partner composes, on this one's data, scale and seed; None if there is none.
 
-    Raises InputError, which begins with the overrides, for a configuration that cannot be used.
+    Raises InputError for a configuration that cannot be used.
     """
     experiment, machine = settings.experiment, settings.machine
     overrides = experiment.prediction.partner
-    if overrides is None:
+    if not overrides:
         return None
-    cfg = compose_train([f"scale={machine.scale}", f"data={experiment.data_set.name}", *overrides])
-    with open_dict(cfg):
-        cfg.seed, cfg.data = experiment.seed, OmegaConf.merge(cfg.data, as_plain(experiment.data_set))
     try:
+        cfg = compose_train([f"scale={machine.scale}", f"data={experiment.data_set.name}", *overrides])
+        with open_dict(cfg):
+            cfg.seed, cfg.data = experiment.seed, OmegaConf.merge(cfg.data, as_plain(experiment.data_set))
         composed = read_settings(cfg).experiment
-    except InputError as error:
-        raise InputError(f"{' '.join(overrides)}: {error}") from error
+    except (InputError, HydraException) as error:
+        raise InputError(f"The partner {' '.join(overrides)}: {error}") from error
     return Run.of(Settings(composed, replace(machine, dir=None), settings.dashboard), known)
 
 

@@ -46,10 +46,6 @@ class MatchedTraining(TrainingModule):
         loss = matching_loss(masks, logits, truth, batch.weights, steps, fields.confidence_weight)
         return loss, steps
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Draws the dropout of a step anew by seed and step, so that a resumed run has the same."""
-        torch.manual_seed(self.trainer.datamodule.seed * 2**24 + self.global_step)  # type: ignore[attr-defined]
-
     def training_step(self, batch: InstanceBatch, _: int) -> Tensor:
         """One step; logs train/loss, the mean loss of a step on an image."""
         losses, steps = self.losses_of(batch, self.longest)

@@ -82,15 +82,13 @@ class MetricTraining(Training):
     anchor_frames: frames of a clip whose objects are anchors; the others make the pools. anchors, pool:
     pixels of an object, and of each of its pools, that count at most, drawn at random. alpha: see
     `pull_and_push`.
-
-    Raises InputError for a second stage that goes before its features are learnt, as none would be.
     """
 
     stages: tuple[PartStage, ...]
     anchor_frames: Annotated[int, whole(1, 100)] = 1
     anchors: Annotated[int, whole(1, 100_000)] = 256
     pool: Annotated[int, whole(1, 100_000)] = 1024
-    alpha: Annotated[float, real(0, 1e6)] = 1e-6
+    alpha: Annotated[float, real(1e-12, 1e6)] = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,7 @@ class ScribblePrediction(Prediction):
 
     penalty: Annotated[float, real(0)] = 1.0
     margin: Annotated[float, real(1, 100)] = 1.2
-    refine: Annotated[tuple[str, ...] | None, or_null(list_of(WORD))] = None
+    refine: Annotated[tuple[str, ...] | None, or_null(list_of(WORD)), ASIDE] = None
 
     @property
     def partner(self) -> tuple[str, ...] | None:

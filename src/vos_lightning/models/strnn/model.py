@@ -44,7 +44,7 @@ class STRNNModel(Model):
     ) -> RoundsEvaluation:
         """See `interface.Model`."""
         prediction, size = experiment.prediction, experiment.examples.size
-        ready = for_inference(network, prediction.precision).to(device)
+        ready = for_inference(network, prediction.precision).to(device).requires_grad_(False)
         begin = partial(ScribbleSession, ready, prediction, size, experiment.fields.slots, device)
         return RoundsEvaluation(begin, Given.SCRIBBLES)
 

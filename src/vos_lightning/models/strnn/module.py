@@ -13,7 +13,7 @@ from torch import Tensor
 from vos_lightning.data.clips import Clip
 from vos_lightning.models.strnn.fields import MetricTraining
 from vos_lightning.models.strnn.network import STRNN
-from vos_lightning.models.training import Optimisation, TrainingModule
+from vos_lightning.models.training import TrainingModule
 
 
 def pull_and_push(anchors: Tensor, positive: Tensor, negative: Tensor, alpha: float) -> Tensor:
@@ -26,9 +26,13 @@ def pull_and_push(anchors: Tensor, positive: Tensor, negative: Tensor, alpha: fl
         alpha: keeps the divisor from 0. It must be far below the squared distances, since a larger one lets
             the loss fall to 0 as all features shrink to a point.
     """
-    near = _distances(anchors, positive).amin(1)
-    far = _distances(anchors, negative).amin(1)
-    return (near / (far + alpha)).mean()
+    # Differences of large numbers: in float32, and about a common middle, which changes no distance.
+    with torch.autocast(anchors.device.type, enabled=False):
+        middle = positive.float().mean(0)
+        anchors, positive, negative = (x.float() - middle for x in (anchors, positive, negative))
+        near = _distances(anchors, positive).amin(1)
+        far = _distances(anchors, negative).amin(1)
+        return (near / (far + alpha)).mean()
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
@@ -38,19 +42,10 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 class FeatureTraining(TrainingModule):
-    """Trains the network's members side by side, each by its own loss.
-
-    Args:
-        network: what is trained.
-        training: see `MetricTraining`.
-        optimisation: see `Optimisation`.
-    """
+    """Trains the network's members side by side, each by its own loss; `training` is a `MetricTraining`."""
 
     model: STRNN
     training_fields: MetricTraining
-
-    def __init__(self, network: STRNN, training: MetricTraining, optimisation: Optimisation) -> None:
-        super().__init__(network, training, optimisation)
 
     def clip_loss(self, clip: Clip, draw: int) -> Tensor:
         """The sum over the members of their mean loss over the objects of a batch of clips.
@@ -64,7 +59,7 @@ class FeatureTraining(TrainingModule):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed):
             maps = self.model.encode(clip.frames)
         losses = [
-            self._mean_loss(found.float(), clip, torch.Generator().manual_seed(draw))
+            self._mean_loss(found, clip, torch.Generator().manual_seed(draw))
             for found in self.model(maps, fixed)
         ]
         return torch.stack(losses).sum()
@@ -89,7 +84,7 @@ class FeatureTraining(TrainingModule):
 
     def training_step(self, clip: Clip, _: int) -> Tensor:
         """One step; logs train/loss."""
-        loss = self.clip_loss(clip, self.trainer.global_step)
+        loss = self.clip_loss(clip, self.step_seed)
         self.log_loss(loss)
         return loss
 

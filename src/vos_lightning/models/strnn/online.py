@@ -32,10 +32,17 @@ Refine = Callable[[Video, dict[int, np.ndarray]], np.ndarray]  # masks of some f
 
 
 class Samples(NamedTuple):
-    """Those of one interaction: the features of each member (N, C), and the ids (N,) int64."""
+    """Those of one interaction.
 
-    features: list[Tensor]
+    frame: t. drawn: the pixels of the scribbles (H, W) bool. pixels: those of the samples (H, W) bool, with
+    the background that was drawn at random. ids: (N,) int64, in their order. features: of each member (N, C).
+    """
+
+    frame: int
+    drawn: np.ndarray
+    pixels: np.ndarray
     ids: Tensor
+    features: list[Tensor]
 
 
 class ScribbleSession:
@@ -66,7 +73,6 @@ class ScribbleSession:
         self.features: list[Tensor] = []  # (T, C, h, w) of each member, made by the first answer
         self.shape = (0, 0)  # of the video's frames
         self.samples: list[Samples] = []  # of each interaction
-        self.frames: list[int] = []  # of each interaction
         self.masks = np.zeros((0, 0, 0), np.uint8)
 
     @torch.inference_mode()
@@ -78,22 +84,20 @@ class ScribbleSession:
         self._check(interaction)
         if not self.features:
             self._read()
-        self.samples.append(self._sampled(interaction))
-        self.frames.append(interaction.frame)
-        self.masks = self._classified()
-        if interaction.last and self.refine is not None:
-            given = {t: self.masks[t] for t in sorted(set(self.frames)) if self.masks[t].any()}
-            if given:
-                self.masks = self.refine(self.video, given)
-        return self.masks
+        samples = [*self.samples, self._sampled(interaction)]
+        masks = self._classified(samples)
+        if interaction.last and self.refine is not None and masks.any():
+            masks = self.refine(self.video, {s.frame: masks[s.frame] for s in samples})
+        self.samples, self.masks = samples, masks
+        return masks
 
     @torch.inference_mode()
     def undo(self) -> np.ndarray:
         """See `Session.undo`."""
-        if self.samples:
-            self.samples.pop()
-            self.frames.pop()
-            self.masks = self._classified()
+        if not self.features:
+            self._read()
+        self.samples = self.samples[:-1]
+        self.masks = self._classified(self.samples)
         return self.masks
 
     def _check(self, interaction: Interaction) -> None:
@@ -113,20 +117,30 @@ class ScribbleSession:
         self.shape = (first.shape[0], first.shape[1])
         self.masks = np.zeros((len(self.video), *self.shape), np.uint8)
         frames = (self.video.frame(t) for t in range(len(self.video)))
-        found = zip(*features_of(self.network, frames, self.size, self.device), strict=True)
-        self.features = [torch.cat(maps) for maps in found]
+        done = 0
+        features: list[Tensor] = []
+        for found in features_of(self.network, frames, self.size, self.device):
+            # One block for all frames, since joining them in the end would take twice the memory.
+            features = features or [x.new_empty(len(self.video), *x.shape[1:]) for x in found]
+            for block, part in zip(features, found, strict=True):
+                block[done : done + len(part)] = part
+            done += len(found[0])
+        self.features = features
 
     def _sampled(self, interaction: Interaction) -> Samples:
         """The pixels of scribbles, and as many of the background as all samples together then lack."""
         ids = scribbled_ids(interaction.scribbles, self.size).astype(np.int64)
-        known = [ids[ids >= 0], *(samples.ids.cpu().numpy() for samples in self.samples)]
+        known = [ids[ids >= 0], *(s.ids.cpu().numpy() for s in self.samples)]
         lacking = sum(int((k > 0).sum()) - int((k == 0).sum()) for k in known)
+        drawn = ids >= 0
+        taken = drawn | _boxes(interaction.scribbles, self.size, self.prediction.margin)
+        for s in self.samples:
+            if s.frame == interaction.frame:
+                taken |= s.drawn
         before = resize_labels(self.masks[interaction.frame], self.size)
-        free = (ids < 0) & (before == 0) & ~_boxes(interaction.scribbles, self.size, self.prediction.margin)
-        places = np.flatnonzero(free)
+        places = np.flatnonzero((before == 0) & ~taken)
         rng = np.random.default_rng(len(self.samples))
-        drawn = rng.choice(places, min(len(places), max(0, lacking)), replace=False)
-        ids.reshape(-1)[drawn] = 0
+        ids.reshape(-1)[rng.choice(places, min(len(places), max(0, lacking)), replace=False)] = 0
         y, x = np.nonzero(ids >= 0)
         points = torch.from_numpy(np.stack([x, y], 1) + 0.5).float() * 2 / torch.tensor(self.size[::-1]) - 1
         grid = points.to(self.device).view(1, 1, -1, 2)
@@ -135,11 +149,11 @@ class ScribbleSession:
             F.grid_sample(maps[t : t + 1], grid, "bilinear", "border", align_corners=False)[0, :, 0].mT
             for maps in self.features
         ]
-        return Samples(read, torch.from_numpy(ids[y, x]).to(self.device))
+        return Samples(interaction.frame, drawn, ids >= 0, torch.from_numpy(ids[y, x]).to(self.device), read)
 
-    def _classified(self) -> np.ndarray:
-        """The masks (T, h, w) by all samples."""
-        ids = torch.cat([samples.ids for samples in self.samples]) if self.samples else torch.zeros(0)
+    def _classified(self, samples: Sequence[Samples]) -> np.ndarray:
+        """The masks (T, h, w) by samples."""
+        ids = torch.cat([s.ids for s in samples]) if samples else torch.zeros(0)
         objects = [i for i in torch.unique(ids).tolist() if i]
         if not objects:
             return np.zeros_like(self.masks)
@@ -148,7 +162,7 @@ class ScribbleSession:
         roots = _weights(ids > 0).sqrt()[:, None]
         layers = [
             ridge(torch.cat(parts) * roots, labels * roots, self.prediction.penalty).float()
-            for parts in zip(*(samples.features for samples in self.samples), strict=True)
+            for parts in zip(*(s.features for s in samples), strict=True)
         ]
         names = np.array([0, *objects], np.uint8)
         found = [names[best.cpu().numpy()] for best in self._best(layers)]
