@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vos_lightning.configuration import compose_train
 from vos_lightning.data.davis import load_davis
 from vos_lightning.data.images import write_mask
 from vos_lightning.data.scribbles import (
@@ -17,6 +18,8 @@ from vos_lightning.data.scribbles import (
     write_scribbles,
 )
 from vos_lightning.errors import InputError
+from vos_lightning.runs.run import Run
+from vos_lightning.runs.settings import read_settings
 
 LINE = {"path": [[0.0, 0.5], [1, 0.25]], "object_id": 1, "start_time": 0, "end_time": 2.5}
 
@@ -113,20 +116,49 @@ def test_lines_are_bresenham_s_and_later_ones_lie_on_top() -> None:
     assert (scribbled_ids([], (3, 4)) == -1).all()
 
 
-def test_davis_has_its_published_scribbles_which_decide_its_description(tmp_path: Path) -> None:
+def davis_tree(folder: Path) -> None:
+    """A tree of one video of three frames, in both splits."""
     for kind in ("JPEGImages", "Annotations"):
-        (tmp_path / kind / "480p" / "bear").mkdir(parents=True)
+        (folder / kind / "480p" / "bear").mkdir(parents=True)
     for t in range(3):
-        Image.new("RGB", (8, 6)).save(tmp_path / f"JPEGImages/480p/bear/{t:05d}.jpg")
-        write_mask(tmp_path / f"Annotations/480p/bear/{t:05d}.png", np.eye(6, 8, dtype=np.uint8))
+        Image.new("RGB", (8, 6)).save(folder / f"JPEGImages/480p/bear/{t:05d}.jpg")
+        write_mask(folder / f"Annotations/480p/bear/{t:05d}.png", np.eye(6, 8, dtype=np.uint8))
     for year in (2016, 2017):
-        (tmp_path / f"ImageSets/{year}").mkdir(parents=True)
-        (tmp_path / f"ImageSets/{year}/val.txt").write_text("bear")
+        (folder / f"ImageSets/{year}").mkdir(parents=True)
+        for split in ("train", "val"):
+            (folder / f"ImageSets/{year}/{split}.txt").write_text("bear")
+
+
+def publish(tree: Path, name: str, **other: object) -> None:
+    """Adds a file of scribbles to a tree."""
+    (tree / "Scribbles/bear").mkdir(parents=True, exist_ok=True)
+    (tree / "Scribbles/bear" / name).write_text(json.dumps(published(**other)))
+
+
+def test_davis_2017_has_its_published_scribbles(tmp_path: Path) -> None:
+    davis_tree(tmp_path)
     (before,) = load_davis(tmp_path, "val")
-    (tmp_path / "Scribbles/bear").mkdir(parents=True)
     for name in ("002.json", "001.json"):
-        (tmp_path / "Scribbles/bear" / name).write_text(json.dumps(published()))
+        publish(tmp_path, name)
     (video,) = load_davis(tmp_path, "val")
     assert [file.name for file in video.scribbles] == ["001.json", "002.json"]
-    assert video.described() != before.described() and video.sources() == before.sources()
+    assert video.described() == before.described() and video.sources() == before.sources()
     assert load_davis(tmp_path, "val", 2016)[0].scribbles == ()
+
+
+def test_published_scribbles_decide_scores_in_rounds_alone(tmp_path: Path) -> None:
+    davis_tree(tmp_path / "tree")
+    common = ["data=davis2017", "scale=embedded", f"data.root={tmp_path}/tree", "data.clip_length=2"]
+    common += ["data.size=[32,32]", "train.stages=[{epochs: 1}]", "model.hidden=16", "run.threads=1"]
+    common += [f"run.root={tmp_path}/runs", "run.frame_cache=null"]
+
+    def runs() -> list[Run]:
+        models = ("model=strnn", "model=rvos")
+        return [Run.of(read_settings(compose_train([model, *common]))) for model in models]
+
+    before = runs()
+    publish(tmp_path / "tree", "001.json")
+    after = runs()
+    assert [run.training.hash for run in after] == [run.training.hash for run in before]
+    assert after[0].evaluation.hash != before[0].evaluation.hash
+    assert after[1].evaluation.hash == before[1].evaluation.hash

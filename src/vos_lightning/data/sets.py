@@ -19,11 +19,16 @@ from vos_lightning.fields import ASIDE, FOLDER, NAME, SCORING, TRUTH, WORD, or_n
 Sample = Video | Image  # what a data set consists of, has a name and is told apart by `described`
 
 
-def fingerprint(samples: Iterable[Sample]) -> str:
-    """12 hex digits that change when what any sample is described by does, see `Video.described`."""
+def fingerprint(samples: Iterable[Sample], in_rounds: bool = False) -> str:
+    """12 hex digits that change when what any sample is described by does, see `Video.described`.
+
+    in_rounds: whether published scribbles count too.
+    """
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(sample.described().encode())
+        if in_rounds and isinstance(sample, Video):
+            digest.update(sample.described_scribbles().encode())
     return digest.hexdigest()[:12]
 
 

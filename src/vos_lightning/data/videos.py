@@ -4,7 +4,7 @@ Shapes: T frames of H x W pixels. Object ids are 1, 2, ..., with gaps in some vi
 void.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -137,10 +137,19 @@ class Video:
         return tuple(sorted({t for times in self.presence.values() for t in times} | set(self.annotated)))
 
     def described(self) -> str:
-        """Text that changes when a file is added, renamed or resized, or an object is listed elsewhere."""
+        """Text that changes when a frame or mask is added, renamed or resized, or an object listed elsewhere.
+
+        Published scribbles are left out, since no training reads them, see `described_scribbles`.
+        """
         listed = "" if self.presence is None else f"{self.presence} {self.categories}\n"
-        files = (path for path in (*self.frames, *self.masks, *self.scribbles) if path is not None)
-        return listed + "".join(f"{self.name}/{path.name} {file_size(path)}\n" for path in files)
+        return listed + self._sized(path for path in (*self.frames, *self.masks) if path is not None)
+
+    def described_scribbles(self) -> str:
+        """Text that changes when a file of published scribbles is added, renamed or resized."""
+        return self._sized(self.scribbles)
+
+    def _sized(self, files: Iterable[File]) -> str:
+        return "".join(f"{self.name}/{file.name} {file_size(file)}\n" for file in files)
 
     def sources(self) -> tuple[list[File], str]:
         """The files that it is read from, and text of whatever else decides what is in it."""

@@ -188,7 +188,7 @@ def evaluation_identity(
     }
     identity = {
         "fields": {**scored, "predict": fields["predict"]},
-        "data": {split: _version(data_set, split, every, known)},
+        "data": {split: _version(data_set, split, every, known, experiment.given.in_rounds)},
         "sources": evaluation_sources(experiment),
         "training": training.hash,
     }
@@ -202,10 +202,12 @@ def _fields(experiment: Experiment, *aside: str) -> dict[str, dict[str, Any]]:
     return fields | {"data": fields.pop("data_set") | fields.pop("examples")}
 
 
-def _version(data_set: DataSet, split: str, all_frames: bool, known: dict[Any, str]) -> str:
-    key = data_set, split, all_frames
+def _version(
+    data_set: DataSet, split: str, all_frames: bool, known: dict[Any, str], in_rounds: bool = False
+) -> str:
+    key = data_set, split, all_frames, in_rounds
     if key not in known:
-        known[key] = fingerprint(data_set.samples(split, all_frames=all_frames))
+        known[key] = fingerprint(data_set.samples(split, all_frames=all_frames), in_rounds)
     return known[key]
 
 
