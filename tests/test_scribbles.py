@@ -20,6 +20,7 @@ from vos_lightning.data.scribbles import (
 from vos_lightning.errors import InputError
 from vos_lightning.runs.run import Run
 from vos_lightning.runs.settings import read_settings
+from vos_lightning.runs.train import train
 
 LINE = {"path": [[0.0, 0.5], [1, 0.25]], "object_id": 1, "start_time": 0, "end_time": 2.5}
 
@@ -146,7 +147,9 @@ def test_davis_2017_has_its_published_scribbles(tmp_path: Path) -> None:
     assert load_davis(tmp_path, "val", 2016)[0].scribbles == ()
 
 
-def test_published_scribbles_decide_scores_in_rounds_alone(tmp_path: Path) -> None:
+def test_published_scribbles_decide_scores_in_rounds_alone_and_are_read_before_a_training(
+    tmp_path: Path,
+) -> None:
     davis_tree(tmp_path / "tree")
     common = ["data=davis2017", "scale=embedded", f"data.root={tmp_path}/tree", "data.clip_length=2"]
     common += ["data.size=[32,32]", "train.stages=[{epochs: 1}]", "model.hidden=16", "run.threads=1"]
@@ -162,3 +165,7 @@ def test_published_scribbles_decide_scores_in_rounds_alone(tmp_path: Path) -> No
     assert [run.training.hash for run in after] == [run.training.hash for run in before]
     assert after[0].evaluation.hash != before[0].evaluation.hash
     assert after[1].evaluation.hash == before[1].evaluation.hash
+    publish(tmp_path / "tree", "002.json", scribbles=line(object_id=9)["scribbles"])
+    with pytest.raises(InputError, match=r"002\.json: object 9"):
+        train(compose_train(["model=strnn", *common]))
+    assert not (tmp_path / "runs").exists()

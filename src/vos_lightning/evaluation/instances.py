@@ -39,6 +39,9 @@ class InstanceEvaluation:
         self.detect, self.names = detect, dict(enumerate(categories, 1))
         self.timings: list[Timing] = []
 
+    def check(self, images: Sequence[Image]) -> None:
+        """Nothing is refused beyond what a training's examples refuse."""
+
     def write(self, image: Image, folder: Path) -> Iterator[Detections]:
         """Yields the detections of an image and writes them to folder/NAME.json and folder/NAME.png.
 

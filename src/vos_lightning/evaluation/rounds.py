@@ -43,6 +43,13 @@ class RoundsEvaluation(WrittenMasks):
         super().__init__()
         self.session, self.given = session, given
 
+    def check(self, videos: Sequence[Video]) -> None:
+        """Raises InputError as `Truth`, and as `Truth.starts` for the files of published scribbles."""
+        for video in videos:
+            truth = Truth(video, self.given is Given.CORRECTED)
+            if video.scribbles:
+                truth.starts()
+
     def score(self, videos: Sequence[Video], rules: Rules, folder: Path) -> dict[str, Any]:
         """Plays and scores all samples; the last masks of a video's first sample stay in folder/VIDEO.
 
@@ -50,12 +57,10 @@ class RoundsEvaluation(WrittenMasks):
             What `rules`, which are `InteractiveRules`, make of the scores of all samples.
 
         Raises:
-            InputError: as `Truth` and `Truth.starts`, before anything is played.
+            InputError: as `check`, before anything is played.
         """
         assert isinstance(rules, InteractiveRules)
-        for video in videos:  # a bad file ends this before anything is played
-            if Truth(video).video.scribbles:
-                Truth(video, rules.corrects).starts()
+        self.check(videos)
         clear(folder)
         scores = []
         for video in videos:

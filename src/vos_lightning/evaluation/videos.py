@@ -39,6 +39,9 @@ class WrittenMasks:
     def __init__(self) -> None:
         self.timings: list[Timing] = []
 
+    def check(self, videos: Sequence[Video]) -> None:
+        """Raises InputError for videos that cannot be scored, beyond what a training's examples refuse."""
+
     def written(self, video: Video, folder: Path, masks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Writes those of the masks of all frames that are asked for, and yields them."""
         (folder / video.name).mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,9 @@ class Evaluation(Protocol):
     def timings(self) -> list[Timing]:
         """What each video or image cost so far."""
 
+    def check(self, samples: Any) -> None:
+        """Raises InputError for samples that cannot be scored, beyond what `Examples.check` refuses."""
+
     def score(self, samples: Any, rules: Rules, folder: Path) -> dict[str, Any]:
         """Predicts videos or images into a folder and scores them; returns what `rules` says of all."""
 

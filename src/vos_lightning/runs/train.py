@@ -121,7 +121,7 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     else:
         network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
-    _evaluation(run, network, torch.device("cpu"))
+    _evaluation(run, network, torch.device("cpu")).check(scored)
     rules = experiment.rules
     for samples, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
         experiment.examples.check(samples, slots, loading.cache, split or "")
