@@ -160,3 +160,23 @@ def test_a_report_of_an_unknown_name(tmp_path):
     table = SimpleNamespace(rows=[], spec={"reports": {"loss": "Figure 2"}})
     with pytest.raises(InputError, match=r"table\.reports\.loss: unknown; choose one of position, "):
         figures.report(table, tmp_path / "table")
+
+
+def test_rounds_are_a_table_and_a_curve_below_it(tmp_path):
+    def run(*figures):
+        rounds = [{"JF": jf, "J": jf, "F": jf, "seconds": seconds} for jf, seconds in figures]
+        return SimpleNamespace(result=lambda: {"scores": {"rounds": rounds}})
+
+    plain = SimpleNamespace(result=lambda: {"scores": {"JF": 0.5}})
+    path = tmp_path / "rounds.png"
+    runs = {"a": run((0.25, 0.1), (0.5, 1.5)), "b": run((0.1, 2.0), (0.8, 4.0)), "no rounds": plain}
+    first, _, table = figures.REPORTS["rounds"](runs, path, "a figure")
+    assert first == f"J&F over the seconds of the model (a figure): {path}"
+    assert [line.split() for line in table.splitlines()[2:]] == [
+        ["a", "J&F", "25.0", "50.0"],
+        ["a", "seconds", "0.1", "1.5"],
+        ["b", "J&F", "10.0", "80.0"],
+        ["b", "seconds", "2.0", "4.0"],
+    ]
+    assert np.asarray(Image.open(path).convert("L")).std() > 0
+    assert figures.REPORTS["rounds"]({"no rounds": plain}, path, "a figure") == []

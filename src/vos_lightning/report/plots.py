@@ -102,12 +102,16 @@ def round_curves(path: Path, curves: Mapping[str, tuple[Sequence[float], Sequenc
     Raises:
         InputError: the file cannot be written.
     """
-    figure = _figure(6.4, 3.8)
+    from matplotlib.ticker import LogLocator
+
+    figure = _figure(8.4, 4.8)
     axes = figure.subplots()
     for label, (seconds, values) in curves.items():
         axes.plot(seconds, values, marker="o", markersize=4, label=label)
     axes.set(xlabel="seconds of the model, all rounds so far", ylabel="J&F", ylim=(0, 1), xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     _tidy(axes)
     _save(figure, path, *axes.get_legend_handles_labels())
 
