@@ -4,9 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from vos_lightning.apps import interact_server
+from vos_lightning.apps.interact import main as interact
+from vos_lightning.apps.predict import main as predict
 from vos_lightning.configuration import compose_train
+from vos_lightning.data.scribbles import Interaction, Scribble
 from vos_lightning.errors import InputError
 from vos_lightning.layers.weights import read_model_weights
 from vos_lightning.report.notes import notes
@@ -230,8 +235,8 @@ def test_the_folder_of_a_pre_training_has_to_be_named(places: list[str], tmp_pat
         run_of("experiment=stesa-davis-tuned", *real)
 
 
-def test_a_partner_is_trained_once_and_refines_the_last_masks(
-    places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_partner_is_trained_once_and_refines_the_last_masks_of_the_protocol_alone(
+    places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     common = ["model=strnn", f"data.spec={DAVIS}", "data.size=[32,64]", "data.clip_length=2", *places]
     small = ["model.hidden=4", "model.channels=4", STAGES, "train.max_steps=1", f"run.dir={tmp_path}/own"]
@@ -252,3 +257,18 @@ def test_a_partner_is_trained_once_and_refines_the_last_masks(
     assert "trains;" not in capsys.readouterr().out and again["checkpoint"] == refined["checkpoint"]
     with pytest.raises(InputError, match="needs a run whose network takes the masks"):
         train(compose_train([*common, *small, refine.replace('"model=rvos"', '"model=rvos_zero_shot"')]))
+
+    data_set, own = run.settings.experiment.data_set, str(tmp_path / "own")
+    frames = str(data_set.samples("val")[0].frames[0].parent)  # type: ignore[union-attr]
+    with pytest.raises(SystemExit):
+        predict([own, str(tmp_path / "out"), "--frames", frames, "--set", refine])
+    assert "give `--set predict.refine=null`" in capsys.readouterr().err
+    last = Interaction(4, (Scribble(np.array([[0.2, 0.2], [0.7, 0.6]]), 1),), last=True)
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(
+        interact_server, "serve", lambda work, *_, **__: shown.append(work._begin().answer(last))
+    )
+    for how in (refine, "predict.refine=null"):
+        interact([frames, own, "--out", str(tmp_path / "page"), "--device", "cpu", "--set", how])
+    assert shown[0].any()
+    np.testing.assert_array_equal(*shown)

@@ -175,7 +175,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     data_set = DATA_SETS["voc2012"](name="voc2012", root="elsewhere")
     experiment = SimpleNamespace(
-        model=model, data_set=data_set, given=Given.NOTHING, prediction=SimpleNamespace(tf32=False)
+        model=model,
+        data_set=data_set,
+        given=Given.NOTHING,
+        prediction=SimpleNamespace(tf32=False, partner=None),
     )
     monkeypatch.setattr("vos_lightning.runs.load.load_run", lambda *_: (experiment, None))
     return experiment

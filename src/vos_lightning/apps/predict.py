@@ -73,6 +73,10 @@ def _predict(args: argparse.Namespace) -> None:
     experiment, network = load_run(args.checkpoint, args.set)
     if args.zip and experiment.given.in_rounds:
         raise InputError("--zip: no server takes masks that were made in rounds; leave it out.")
+    if experiment.prediction.partner is not None:
+        raise InputError(
+            "predict.refine: only vos-train refines masks, not vos-predict; give `--set predict.refine=null`."
+        )
     kind = experiment.model.examples.kind
     samples = SAMPLES[kind](args, experiment)
     keep_freed_memory()
