@@ -97,7 +97,9 @@ def test_predicted_masks_stay_in_their_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A video that is called ../../evil is refused before anything is predicted."""
-    experiment = SimpleNamespace(model=SimpleNamespace(examples=Windows))
+    experiment = SimpleNamespace(
+        model=SimpleNamespace(examples=Windows), prediction=SimpleNamespace(partner=None)
+    )
     monkeypatch.setattr("vos_lightning.runs.load.load_run", lambda *_: (experiment, None))
     root = tmp_path / "a" / "b"
     video(root / "valid/JPEGImages/good", root / "valid/Annotations/good")
