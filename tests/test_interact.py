@@ -121,25 +121,13 @@ def test_only_the_page_itself_is_answered(workshop: Make) -> None:
     assert answer.status == 200
     assert HEADERS.items() <= {name.title(): value for name, value in answer.headers.items()}.items()
     assert asked.get("state", Origin=f"http://{home}").status == 200
-    for wrong in (
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Host": f"evil.example:{asked.port}"},
-    ):
+    evil = {"Host": f"evil.example:{asked.port}"}
+    for wrong in ({"Origin": "http://evil.example"}, {"Origin": "null"}, evil):
         for answer in (asked.get("state", **wrong), asked.post("strokes", stroke(), **wrong)):
             assert answer.status == 403
             assert "use the address that vos-interact printed" in answer.json["error"]
-    short, long = f"/{TOKEN[1:]}/state", f"/{TOKEN}x/state"
-    for path in (
-        "/",
-        "/state",
-        short,
-        long,
-        f"/{TOKEN[:-1]}%c3%a9/state",
-        "/page/app.js",
-        "//",
-        "/%2f/state",
-    ):
+    near = [f"/{token}/state" for token in (TOKEN[1:], f"{TOKEN}x", f"{TOKEN[:-1]}%c3%a9")]
+    for path in ("/", "/state", *near, "/page/app.js", "//", "/%2f/state"):
         assert asked.get(path).status == 403, path
     assert asked.get("state").json["strokes"] == []
 
@@ -148,13 +136,7 @@ def test_no_request_reaches_another_file(workshop: Make, tmp_path: Path) -> None
     asked = workshop()[1]
     (tmp_path / "out" / "secret.txt").write_text("secret")
     for path in (
-        *(
-            "frames/4",
-            "frames/-1",
-            "masks/" + "9" * 5000,
-            "frames/../state.json",
-            "page/../interact.py",
-        ),
+        *("frames/4", "frames/-1", "masks/" + "9" * 5000, "frames/../state.json", "page/../interact.py"),
         *("page/..%2finteract.py", "page/%2e%2e/interact.py", "frames/0%00", "page//etc/passwd"),
         *("page/....//interact.py", "out/secret.txt", "frames/00000.png"),
     ):
@@ -247,10 +229,10 @@ def test_strokes_are_on_disk_before_they_are_answered_and_come_back(workshop: Ma
     def never() -> ColourSession:
         raise InputError("no session today.")
 
-    asked = workshop(begin=never)[1]
+    asked, file = workshop(begin=never)[1], tmp_path / "out" / "scribbles.json"
     asked.post("strokes", stroke("a", frame=2))
     asked.post("strokes", stroke("b", object=0))
-    drawn = read_scribbles(tmp_path / "out" / "scribbles.json", FRAMES)
+    drawn = read_scribbles(file, FRAMES)
     assert (drawn.video, drawn.frames, drawn.scribbles[2][0].id) == ("boxes", (0, 2), 1)
     assert "no session today" in asked.get("state").json["problem"]
 
@@ -260,25 +242,21 @@ def test_strokes_are_on_disk_before_they_are_answered_and_come_back(workshop: Ma
     asked.post("strokes", stroke("a", frame=2))  # a retry across a restart
     assert len(settled(again)["strokes"]) == 2
 
-    (tmp_path / "out" / "scribbles.json").rename(tmp_path / "kept.json")
-    (tmp_path / "out" / "scribbles.json").mkdir()  # so that nothing can be written
+    file.rename(tmp_path / "kept.json")
+    file.mkdir()  # so that nothing can be written
     answer = asked.post("strokes", stroke("late"))
     assert answer.status == 507 and "cannot be written" in answer.json["error"]
     assert len(settled(again)["strokes"]) == 2
-    (tmp_path / "out" / "scribbles.json").rmdir()
-    (tmp_path / "kept.json").rename(tmp_path / "out" / "scribbles.json")
+    file.rmdir()
+    (tmp_path / "kept.json").rename(file)
     assert asked.post("strokes", stroke("late")).status == 200
 
-    (tmp_path / "out" / "scribbles.json").write_text(
-        (tmp_path / "out" / "scribbles.json").read_text().replace("boxes", "other")
-    )
+    file.write_text(file.read_text().replace("boxes", "other"))
     with pytest.raises(InputError, match="of the video other"):
         workshop()
 
 
-def test_a_session_that_fails_is_reported_and_the_others_strokes_stay(
-    workshop: Make,
-) -> None:
+def test_a_session_that_fails_is_reported_and_the_others_strokes_stay(workshop: Make) -> None:
     work, asked = workshop()
     asked.post("strokes", stroke("a"))
     asked.post("strokes", stroke("bad", object=9))  # on which the session fails
@@ -303,9 +281,7 @@ def test_saving_writes_masks_scribbles_and_an_overlay(workshop: Make) -> None:
     with av.open(str(work.out / "overlay.mp4")) as film:
         found = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(found) == FRAMES and found[0].shape == (*SIZE, 3)
-    expected = 0.55 * np.array([220, 30, 30]) + 0.45 * np.array(
-        [128, 0, 0]
-    )  # the tint of evaluation/pictures
+    expected = 0.55 * np.array([220, 30, 30]) + 0.45 * np.array([128, 0, 0])  # the tint of pictures.py
     assert np.abs(found[0][20:30, 20:40] - expected).max() < 12
 
 
