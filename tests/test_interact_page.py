@@ -212,7 +212,7 @@ def test_lines_outlive_a_reload_a_second_tab_and_a_lost_server(
 def test_a_long_video_on_a_phone_by_touch_and_by_keys(
     serve: Callable[..., Server], opened: Callable[..., Page]
 ) -> None:
-    server = serve(frames=300)
+    server = serve(frames=150)
     page = opened(server.address, width=375, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     small = "b => b.getBoundingClientRect().height < 44 && !b.closest('#marks, dialog')"
@@ -244,6 +244,6 @@ def test_a_long_video_on_a_phone_by_touch_and_by_keys(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.evaluate("""() => { const time = document.querySelector("#time");
-        for (let t = 299; t >= 150; t--) { time.value = t; time.dispatchEvent(new Event("input")) } }""")
+        for (let t = 149; t >= 75; t--) { time.value = t; time.dispatchEvent(new Event("input")) } }""")
     ready(page)
     assert 0 < sum("/frames/" in url for url in asked) < 20  # those passed by are not fetched
