@@ -44,7 +44,7 @@ def sweep(layer: type[SpatioTemporalRNN], hidden: int, size: tuple[int, int], le
     if layer is SpatioTemporalRNN:
         keep_freed_memory()
     torch.manual_seed(0)
-    made = layer(CHANNELS, hidden, CHANNELS)
+    made = layer(CHANNELS, hidden, CHANNELS).requires_grad_(learns)
     x = torch.randn(1, CHANNELS, *size)
 
     def work() -> Tensor:

@@ -97,6 +97,10 @@ def test_every_configuration_composes():
 
 
 UNPUBLISHED = {
+    "interactive": [
+        *("strnn-ensemble", "stesa-rounds", "strnn", "strnn-spatial", "strnn-plain", "rvos-rounds"),
+        *("s2s-rounds", "strnn-refined"),
+    ],
     "ris": ["yes", "no"],
     "rsis": ["yes", "no"],
     "rvos-speed": ["fp32", "bf16"],
