@@ -113,7 +113,7 @@ class Model(ABC):
 
         Raises InputError for a run whose network cannot help.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__}: predictions with a partner need partnered()")
 
     def released(self, folder: Path) -> Mapping[str, Tensor] | None:
         """The authors' released weights in a folder, by the names of this network; None if it holds none."""

@@ -19,7 +19,6 @@ from vos_lightning.devices import choose_arithmetic, choose_device, device_name
 from vos_lightning.errors import InputError
 from vos_lightning.fields import without_weights
 from vos_lightning.layers.weights import load_strictly, read_model_weights, weights_hash
-from vos_lightning.models.interface import Evaluation
 from vos_lightning.models.training import TrainingModule
 from vos_lightning.processes import Interrupted, Interruption
 from vos_lightning.runs.callbacks import Progress, say
@@ -27,9 +26,11 @@ from vos_lightning.runs.fitting import fit, kept_checkpoint, quiet
 from vos_lightning.runs.folder import Folder, TrainingFolder, write_json
 from vos_lightning.runs.load import build_network
 from vos_lightning.runs.memory import check_memory, keep_freed_memory, peak_memory, restart_peak_memory
-from vos_lightning.runs.run import Run, known_weights, scored_checkpoint, why_evaluate, why_train
+from vos_lightning.runs.ready import evaluation_of
+from vos_lightning.runs.run import Run, scored_checkpoint, why_evaluate, why_train
 from vos_lightning.runs.settings import as_values, read_settings
 from vos_lightning.runs.sources import code_version
+from vos_lightning.runs.submit import to_submit, with_submission
 from vos_lightning.scoring.rules import Rules, shown_figure
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
     name = name or run.name
     run.training.check()
     run.evaluation.check()
-    result, waiting = run.result(), _to_submit(run)
+    result, waiting = run.result(), to_submit(run)
     if result is not None:
         say(f"{name}: finished before, {summary(run, result)}")
     else:
@@ -76,7 +77,7 @@ def train(cfg: DictConfig, name: str = "", position: int = 0) -> dict[str, Any]:
             outcome = _fitted(run, work, Progress(name, position), logger)
             result = _evaluated(run, work, outcome, name, logger)
         say(f"{name}: {summary(run, result)}")
-    return _with_submission(run, result, waiting) if waiting else result
+    return with_submission(run, result, waiting) if waiting else result
 
 
 def summary(run: Run, result: dict[str, Any]) -> str:
@@ -121,7 +122,7 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     else:
         network = build_network(experiment, run.start())
     module = experiment.model.module(network, experiment.training, experiment.optimisation)
-    _evaluation(run, network, torch.device("cpu")).check(scored)
+    evaluation_of(run, network, torch.device("cpu")).check(scored)
     rules = experiment.rules
     for samples, split in ((scored, data_set.score_split), (waiting, data_set.submit_split)):
         experiment.examples.check(samples, slots, loading.cache, split or "")
@@ -130,20 +131,6 @@ def _build(run: Run, waiting: Sequence[Sample]) -> Work:
     if run.training.outcome() is None and experiment.training.max_steps != 0:
         data.setup()
     return Work(module, data, scored, rules, device)
-
-
-def _evaluation(run: Run, network: nn.Module, device: torch.device) -> Evaluation:
-    """A run's network made ready, and its partner's with it, which has no weights before it is trained."""
-    experiment = run.settings.experiment
-    evaluation = experiment.model.evaluation(network, experiment, device)
-    if run.partner is None:
-        return evaluation
-    other, trained = run.partner.settings.experiment, run.partner.training.outcome() is not None
-    if trained:
-        partner = build_network(other, scored_checkpoint(run.partner.training))
-    else:
-        partner = other.model.network(without_weights(other.fields))
-    return experiment.model.partnered(evaluation, other.model.evaluation(partner, other, device))
 
 
 def _train_first(first: Run, name: str, position: int) -> None:
@@ -213,7 +200,7 @@ def _evaluated(
             started = time.monotonic()
             restart_peak_memory(work.device)
             choose_arithmetic(experiment.prediction.tf32)
-            evaluation = _evaluation(run, work.network, work.device)
+            evaluation = evaluation_of(run, work.network, work.device)
             scores = evaluation.score(work.scored, work.rules, folder.masks)
             result = {
                 "scores": scores,
@@ -270,40 +257,6 @@ def _recorded(folder: Folder) -> Iterator[Interruption]:
 def _step(folder: Folder) -> dict[str, int]:
     """How far a training is; nothing of an evaluation, which starts again."""
     return {"step": folder.status().get("step", 0)} if isinstance(folder, TrainingFolder) else {}
-
-
-def _to_submit(run: Run) -> Sequence[Sample]:
-    """What is still to be zipped for a server; if it cannot be read, nothing, and a line says why."""
-    experiment, result = run.settings.experiment, run.result()
-    data_set, split = experiment.data_set, experiment.data_set.submit_split
-    if split is None or split not in data_set.splits() or experiment.given.in_rounds:
-        return []
-    if result is not None and result.get("submission") and run.evaluation.archive(split).is_file():
-        return []
-    try:
-        return data_set.samples(split, True, experiment.prediction.all_frames)
-    except InputError as error:
-        say(f"No zip for {split}: {error}")
-        return []
-
-
-def _with_submission(run: Run, result: dict[str, Any], waiting: Sequence[Sample]) -> dict[str, Any]:
-    """A finished run's result with the zip for a server, whose split may have come since."""
-    experiment, machine, folder = run.settings.experiment, run.settings.machine, run.evaluation
-    split = experiment.data_set.submit_split or ""
-    try:
-        with folder.claimed(as_values(experiment)):
-            experiment.examples.check(waiting, experiment.fields.slots, machine.loading.cache, split)
-            network = build_network(experiment, known_weights(run.training.path, result))
-            torch.set_num_threads(machine.threads)
-            choose_arithmetic(experiment.prediction.tf32)
-            device = choose_device(machine.accelerator, machine.device)
-            evaluation = _evaluation(run, network, device)
-            result = {**result, "submission": str(evaluation.submit(waiting, folder.archive(split)))}
-            write_json(folder.path / "result.json", result)
-    except InputError as error:
-        say(f"No zip for {split}: {error}")
-    return result
 
 
 @contextmanager
